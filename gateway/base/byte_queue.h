@@ -1,0 +1,82 @@
+// ByteQueue: bytes on their way out, in chunks that a pool lends and takes back.
+//
+// What a connection sends during a turn is appended here and leaves with one write at the end of
+// the turn. In the steady state a chunk is borrowed, filled, written and returned: no allocation.
+#pragma once
+
+#include <sys/uio.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+#include "base/bytes.h"
+
+namespace sluice {
+
+// A pool of equal chunks. One pool a worker: not thread-safe. Outlives every queue that uses it.
+class ChunkPool {
+ public:
+  static constexpr std::size_t chunk_bytes = 16 * 1024;
+
+  struct Chunk {
+    Chunk* next = nullptr;
+    std::uint32_t begin = 0;  // the first byte not yet consumed
+    std::uint32_t end = 0;    // one past the last byte written
+    std::uint8_t bytes[chunk_bytes - 16];
+  };
+
+  // Keeps at most `spare_max` unused chunks; the rest go back to the heap.
+  explicit ChunkPool(std::size_t spare_max = 64) : spare_max_(spare_max) {}
+  ~ChunkPool();
+  ChunkPool(const ChunkPool&) = delete;
+  ChunkPool& operator=(const ChunkPool&) = delete;
+
+  Chunk* take();
+  void give_back(Chunk* chunk);
+
+ private:
+  Chunk* spare_ = nullptr;
+  std::size_t spare_count_ = 0;
+  std::size_t spare_max_;
+};
+
+// First in, first out. Holds no chunk while it is empty.
+class ByteQueue {
+ public:
+  explicit ByteQueue(ChunkPool& pool) : pool_(pool) {}
+  ~ByteQueue() { clear(); }
+  ByteQueue(const ByteQueue&) = delete;
+  ByteQueue& operator=(const ByteQueue&) = delete;
+
+  void append(Bytes bytes);
+
+  // Room for exactly `size` bytes in one piece, already counted as appended; the caller fills it.
+  // `size` is at most max_reserve.
+  static constexpr std::size_t max_reserve = 256;
+  std::uint8_t* reserve(std::size_t size);
+
+  std::size_t size() const { return size_; }
+  bool empty() const { return size_ == 0; }
+
+  // Describes the first bytes for writev(2). Returns how many entries were filled.
+  int peek(iovec* vectors, int vectors_max) const;
+  // The first contiguous piece; empty if the queue is.
+  Bytes front() const;
+  // Forgets the first `size` bytes.
+  void consume(std::size_t size);
+  void clear();
+
+  // A copy of everything, for tests.
+  std::string to_string() const;
+
+ private:
+  ChunkPool::Chunk* writable(std::size_t size);
+
+  ChunkPool& pool_;
+  ChunkPool::Chunk* head_ = nullptr;
+  ChunkPool::Chunk* tail_ = nullptr;
+  std::size_t size_ = 0;
+};
+
+}  // namespace sluice

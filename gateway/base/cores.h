@@ -1,0 +1,11 @@
+// How many cores this process may use.
+#pragma once
+
+#include <cstdint>
+
+namespace sluice {
+
+// What the affinity mask and the cgroup's CPU quota leave, rounded up; at least 1.
+std::uint32_t available_cores();
+
+}  // namespace sluice
