@@ -1,0 +1,57 @@
+// Listener: a listening socket that hands out what it accepts.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <string>
+
+#include "base/result.h"
+#include "net/address.h"
+#include "uv/poll.h"
+#include "uv/timer.h"
+
+namespace sluice::net {
+
+class Listener final : private uv::Poll::Owner {
+ public:
+  class Owner {
+   public:
+    // The fd is non-blocking, close-on-exec and the owner's.
+    virtual void on_accept(Listener& listener, int fd, const Endpoint& peer) = 0;
+    // accept(2) has failed with `error`. Out of descriptors, `shed` waiting connections were
+    // accepted and closed at once. The listener rests for a moment and goes on.
+    virtual void on_accept_error(Listener& listener, int error, std::size_t shed) = 0;
+
+   protected:
+    ~Owner() = default;
+  };
+
+  // Binds and listens, but accepts nothing before start(). `index` is the owner's to use.
+  static Result<std::unique_ptr<Listener>> open(uv::Loop& loop, const Address& address, int backlog,
+                                                std::size_t index, Owner& owner);
+  ~Listener();
+
+  void start();
+  // What it is bound to; port 0 has become the port that the kernel chose.
+  const Address& address() const { return address_; }
+  std::size_t index() const { return index_; }
+
+ private:
+  Listener(uv::Loop& loop, int fd, const Address& address, std::size_t index, Owner& owner);
+
+  void on_poll(uv::Poll::Events events) override;
+  bool accept_one();
+  std::size_t shed();
+  bool shed_one();
+  void rest();
+
+  int fd_;
+  int reserve_fd_;  // given up for a moment to shed connections when descriptors run out
+  Address address_;
+  std::size_t index_;
+  Owner& owner_;
+  uv::Poll poll_;
+  uv::Timer resume_;
+};
+
+}  // namespace sluice::net

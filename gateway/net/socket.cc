@@ -1,0 +1,130 @@
+#include "net/socket.h"
+
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+namespace sluice::net {
+
+IoBuffers::IoBuffers()
+    : received(new std::uint8_t[receive_bytes]), decrypted(new std::uint8_t[receive_bytes]) {}
+
+Socket::Socket(uv::Loop& loop, IoBuffers& buffers, int fd, Transport::Owner& owner)
+    : Transport(buffers.pool), buffers_(buffers), owner_(owner), fd_(fd), poll_(loop, fd, *this) {
+  // Small messages leave at once. Fails, harmlessly, on unix sockets.
+  const int on = 1;
+  setsockopt(fd_, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+}
+
+Socket::~Socket() {
+  poll_.watch(false, false);
+  ::close(fd_);
+}
+
+void Socket::read(bool wanted) {
+  reading_ = wanted;
+  watch();
+}
+
+void Socket::watch() {
+  if (failed_) {
+    poll_.watch(false, false);
+  } else {
+    poll_.watch(reading_ && !ended_, blocked_);
+  }
+}
+
+void Socket::on_poll(uv::Poll::Events events) {
+  if (events.failed) {
+    // The peer has reset the connection; what it had sent before is still to be read, up to the
+    // error itself. While reading is paused there is no room for it.
+    while (reading_ && !failed_ && !ended_ && read_once()) continue;
+    if (!failed_) fail(FailureKind::reset, Error{"connection reset by peer"});
+    return;
+  }
+  // One read a turn: a busy peer must not starve the others.
+  if (events.readable && reading_) read_once();
+  if (events.writable && !failed_) {
+    flush();
+    if (!failed_) owner_.on_sent();
+  }
+}
+
+// Returns false when there is nothing more to read for now, or ever.
+bool Socket::read_once() {
+  ssize_t count = 0;
+  do {
+    count = ::read(fd_, buffers_.received.get(), IoBuffers::receive_bytes);
+  } while (count < 0 && errno == EINTR);
+  if (count > 0) {
+    on_read({buffers_.received.get(), static_cast<std::size_t>(count)});
+    return true;
+  }
+  if (count == 0) {
+    ended_ = true;
+    watch();
+    on_read_end();
+  } else if (errno != EAGAIN && errno != EWOULDBLOCK) {
+    fail(FailureKind::reset, fail_errno("read", errno).value());
+  }
+  return false;
+}
+
+void Socket::write(ByteQueue& queue) {
+  blocked_ = false;
+  while (!queue.empty() && !failed_ && !write_failed_) {
+    iovec vectors[16];
+    const int count = queue.peek(vectors, 16);
+    const ssize_t written = count == 1 ? ::write(fd_, vectors[0].iov_base, vectors[0].iov_len)
+                                       : ::writev(fd_, vectors, count);
+    if (written >= 0) {
+      queue.consume(static_cast<std::size_t>(written));
+    } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
+      blocked_ = true;
+      break;
+    } else if (errno != EINTR) {
+      // What the peer sent before it went away is read first: its Close frame may be among it.
+      write_failed_ = true;
+      if (!reading_ || ended_) fail(FailureKind::reset, fail_errno("write", errno).value());
+    }
+  }
+  if (write_failed_) queue.clear();
+  watch();
+}
+
+void Socket::shutdown_write() {
+  ::shutdown(fd_, SHUT_WR);
+}
+
+void Socket::reset_on_close() {
+  const linger abort{.l_onoff = 1, .l_linger = 0};
+  setsockopt(fd_, SOL_SOCKET, SO_LINGER, &abort, sizeof abort);
+}
+
+void Socket::set_user_timeout(std::uint64_t timeout_ms) {
+  const auto timeout = static_cast<unsigned int>(timeout_ms);
+  setsockopt(fd_, IPPROTO_TCP, TCP_USER_TIMEOUT, &timeout, sizeof timeout);
+}
+
+void Socket::fail(FailureKind kind, const Error& error) {
+  if (failed_) return;
+  failed_ = true;
+  watch();
+  owner_.on_failure(kind, error);
+}
+
+void PlainTransport::flush() {
+  write(output_);
+  if (shutdown_wanted_ && output_.empty()) shutdown_write();
+}
+
+void PlainTransport::shutdown() {
+  shutdown_wanted_ = true;
+  flush();
+}
+
+}  // namespace sluice::net

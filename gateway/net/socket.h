@@ -1,0 +1,80 @@
+// Socket: a connected non-blocking socket on a loop; the part that plain and TLS transports share.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+#include "base/byte_queue.h"
+#include "net/transport.h"
+#include "uv/poll.h"
+
+namespace sluice::net {
+
+// What the connections of one worker share while they handle an event: one buffer to read into,
+// one to decrypt into, the pool of chunks for output. Not thread-safe.
+struct IoBuffers {
+  static constexpr std::size_t receive_bytes = 64 * 1024;
+  IoBuffers();
+
+  std::unique_ptr<std::uint8_t[]> received;
+  std::unique_ptr<std::uint8_t[]> decrypted;
+  ChunkPool pool;
+};
+
+// Owns the fd. The parts of Transport that are the same with and without TLS.
+class Socket : public Transport, private uv::Poll::Owner {
+ public:
+  ~Socket() override;
+
+  void read(bool wanted) override;
+  void reset_on_close() override;
+  void set_user_timeout(std::uint64_t timeout_ms) override;
+  bool blocked() const override { return blocked_; }
+
+ protected:
+  Socket(uv::Loop& loop, IoBuffers& buffers, int fd, Transport::Owner& owner);
+
+  // Bytes have come from the kernel.
+  virtual void on_read(MutableBytes bytes) = 0;
+  virtual void on_read_end() = 0;
+
+  // Writes as much of the queue as the kernel takes; then blocked() tells whether all of it.
+  void write(ByteQueue& queue);
+  void shutdown_write();
+  void fail(FailureKind kind, const Error& error);
+  bool failed() const { return failed_; }
+
+  IoBuffers& buffers_;
+  Transport::Owner& owner_;
+
+ private:
+  void on_poll(uv::Poll::Events events) override;
+  bool read_once();
+  void watch();
+
+  int fd_;
+  bool reading_ = false;
+  bool blocked_ = false;
+  bool ended_ = false;
+  bool failed_ = false;
+  bool write_failed_ = false;
+  uv::Poll poll_;
+};
+
+// A plain TCP or unix stream.
+class PlainTransport final : public Socket {
+ public:
+  PlainTransport(uv::Loop& loop, IoBuffers& buffers, int fd, Transport::Owner& owner)
+      : Socket(loop, buffers, fd, owner) {}
+
+  void flush() override;
+  void shutdown() override;
+
+ private:
+  void on_read(MutableBytes bytes) override { owner_.on_receive(bytes); }
+  void on_read_end() override { owner_.on_end(); }
+
+  bool shutdown_wanted_ = false;
+};
+
+}  // namespace sluice::net

@@ -1,0 +1,74 @@
+// Transport: a byte stream to one peer, with its queue of bytes that the kernel has not taken yet.
+//
+// What is to be sent is appended to output() and leaves with flush(); reading is switched on and
+// off with read(). All of it happens on the worker's thread. The owner's events come from the loop
+// or from flush() and shutdown(); none destroys the transport, which lives until the end of the
+// turn at least.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "base/byte_queue.h"
+#include "base/bytes.h"
+#include "base/result.h"
+
+namespace sluice::net {
+
+enum class FailureKind { reset, tls };
+
+class Transport {
+ public:
+  class Owner {
+   public:
+    // The TLS handshake has succeeded. Never comes for plain TCP.
+    virtual void on_secure() = 0;
+    // Bytes from the peer, valid during the call; they may be changed in place. May still come
+    // after read(false), for what was read already.
+    virtual void on_receive(MutableBytes bytes) = 0;
+    // The peer will send no more (FIN). Comes once.
+    virtual void on_end() = 0;
+    // The kernel had refused bytes, and now took some.
+    virtual void on_sent() = 0;
+    // The stream is broken. Comes once, and last.
+    virtual void on_failure(FailureKind kind, const Error& error) = 0;
+
+   protected:
+    ~Owner() = default;
+  };
+
+  explicit Transport(ChunkPool& pool) : output_(pool) {}
+  virtual ~Transport() = default;
+  Transport(const Transport&) = delete;
+  Transport& operator=(const Transport&) = delete;
+
+  // Appended bytes leave with the next flush().
+  ByteQueue& output() { return output_; }
+  const ByteQueue& output() const { return output_; }
+
+  virtual void read(bool wanted) = 0;
+  // Hands output() to the kernel as far as it takes it. What is left goes by itself later.
+  virtual void flush() = 0;
+  // Ends our direction, once everything in output() has left.
+  virtual void shutdown() = 0;
+  // Makes the close a reset (RST): for a peer that is not to get an orderly end.
+  virtual void reset_on_close() = 0;
+
+  // How long the peer may leave bytes unacknowledged before the kernel gives up on it; 0: as long
+  // as the kernel thinks right.
+  virtual void set_user_timeout(std::uint64_t timeout_ms) = 0;
+
+  // The kernel refused bytes at the last flush().
+  virtual bool blocked() const = 0;
+  // Bytes of output() that are encrypted already and wait behind TLS.
+  virtual std::size_t encrypted_bytes() const { return 0; }
+  virtual bool secure() const { return false; }
+  virtual const char* tls_version() const { return ""; }
+
+  std::size_t buffered_bytes() const { return output_.size() + encrypted_bytes(); }
+
+ protected:
+  ByteQueue output_;
+};
+
+}  // namespace sluice::net
