@@ -1,0 +1,53 @@
+// Responses: what we answer when we do not upgrade, and how it looks on the wire (RFC 9112 4).
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+#include "http/request.h"
+
+namespace sluice::http {
+
+struct Response {
+  int status = 200;
+  // Without Date, Content-Length and Connection: serialise() adds them.
+  std::vector<Header> headers;
+  std::string body;
+  // The length of a body that the caller sends after the head; `body` is empty then.
+  std::optional<std::uint64_t> content_length;
+  bool close = false;  // after this response the connection ends
+};
+
+// "Not Found"; empty for a status that has no phrase.
+std::string_view reason_phrase(int status);
+
+// An IMF-fixdate (RFC 9110 5.6.7): "Sun, 06 Nov 1994 08:49:37 GMT".
+std::string http_date(std::int64_t unix_seconds);
+
+// The body of a refusal: the status, its phrase and why, as one line of text.
+std::string error_body(int status, std::string_view message);
+
+// A refusal as text/plain that no browser takes for anything else.
+Response refusal(int status, std::string_view message, std::vector<Header> headers = {});
+
+// What the request and the connection have to say about the response.
+struct ResponseContext {
+  bool head = false;       // the request was HEAD: the body is described, not sent
+  bool keep_alive = true;  // Request::keep_alive
+  int version_minor = 1;   // Request::version_minor
+  std::string_view date =
+      {};  // http_date() of now, which the caller keeps for a second; empty: none
+};
+
+// Whether the connection is to be closed after the response.
+bool closes(const Response& response, const ResponseContext& context);
+
+// Head and body. Fails, with nothing fit to be sent, if a field could be read as two lines or as
+// another field (RFC 9110 5.5): its name is no token or its value has a control character.
+Result<std::string> serialise(const Response& response, const ResponseContext& context);
+
+}  // namespace sluice::http
