@@ -1,0 +1,106 @@
+// FakeWebSocket and FakeRequest: a client for the tests of bridges. What the bridge does is written
+// down; what the client does is set by hand.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "bridge.h"
+#include "websocket.h"
+
+namespace sluice::test {
+
+struct FakeRequest final : UpgradeRequest {
+  std::string_view path() const override { return path_; }
+  std::string_view query() const override { return query_; }
+  std::string_view host() const override { return host_; }
+  std::string_view origin() const override { return origin_; }
+  std::string_view client_address() const override { return client_address_; }
+  std::string_view route() const override { return route_; }
+  std::string_view header(std::string_view name) const override { return find(headers_, name); }
+  std::string_view parameter(std::string_view name) const override {
+    return find(parameters_, name);
+  }
+  std::string_view offered_protocol(std::size_t index) const override {
+    return index < offered_.size() ? std::string_view(offered_[index]) : std::string_view();
+  }
+
+  std::string path_ = "/echo";
+  std::string query_;
+  std::string host_ = "example.org";
+  std::string origin_ = "https://example.org";
+  std::string client_address_ = "192.0.2.1:49152";
+  std::string route_ = "echo";
+  std::map<std::string, std::string, std::less<>> headers_;  // names as they will be asked for
+  std::map<std::string, std::string, std::less<>> parameters_;
+  std::vector<std::string> offered_;
+
+ private:
+  using Fields = std::map<std::string, std::string, std::less<>>;
+  static std::string_view find(const Fields& fields, std::string_view name) {
+    const auto found = fields.find(name);
+    return found == fields.end() ? std::string_view() : std::string_view(found->second);
+  }
+};
+
+struct FakeWebSocket final : WebSocket {
+  struct Sent {
+    MessageType type;
+    std::string payload;
+    bool operator==(const Sent&) const = default;
+  };
+  struct Closed {
+    std::uint16_t code;
+    std::string reason;
+    bool operator==(const Closed&) const = default;
+  };
+
+  ReadyState ready_state() const override { return state; }
+  std::size_t buffered_amount() const override { return buffered; }
+  std::string_view protocol() const override { return agreed; }
+
+  void accept(std::string_view subprotocol) override {
+    if (state != ReadyState::connecting) return;
+    accepted = std::string(subprotocol);
+    agreed = subprotocol;
+    state = ReadyState::open;
+  }
+  void reject(int status, std::string_view reason) override {
+    if (state != ReadyState::connecting) return;
+    rejected = {static_cast<std::uint16_t>(status), std::string(reason)};
+    state = ReadyState::closed;
+  }
+  void send(MessageType type, Bytes payload) override {
+    if (state == ReadyState::open) sent.push_back({type, std::string(as_text(payload))});
+  }
+  bool close(std::uint16_t code, std::string_view reason) override {
+    if ((code != 1000 && (code < 3000 || code > 4999)) || reason.size() > 123) return false;
+    if (state == ReadyState::open) {
+      closed = {code, std::string(reason)};
+      state = ReadyState::closing;
+    }
+    return true;
+  }
+  void fail(std::string_view what) override {
+    failed = std::string(what);
+    state = state == ReadyState::connecting ? ReadyState::closed : ReadyState::closing;
+  }
+  void pause() override { paused = true; }
+  void resume() override { paused = false; }
+
+  ReadyState state = ReadyState::connecting;
+  std::size_t buffered = 0;
+  std::string agreed;
+  bool paused = false;
+  std::vector<Sent> sent;
+  std::optional<std::string> accepted;  // the subprotocol that accept() named
+  std::optional<Closed> rejected;
+  std::optional<Closed> closed;
+  std::optional<std::string> failed;
+};
+
+}  // namespace sluice::test
