@@ -1,0 +1,784 @@
+#include "connection.h"
+
+#include <algorithm>
+#include <deque>
+#include <utility>
+
+#include "base/log.h"
+#include "base/path_pattern.h"
+#include "http/origin.h"
+#include "http/request_parser.h"
+#include "http/target.h"
+#include "net/tls_transport.h"
+#include "worker.h"
+#include "ws/close_code.h"
+#include "ws/handshake.h"
+
+namespace sluice {
+namespace {
+
+using metrics::HandshakeResult;
+
+// Output that may wait while requests are answered or a file is sent; then the client has to read.
+constexpr std::size_t response_bytes_high = 256 * 1024;
+
+// How long we read on after an error response, so that the client gets to see it: a socket that is
+// closed with unread bytes is reset, and the response with it (RFC 9112 9.6).
+constexpr std::uint64_t linger_ms = 2'000;
+
+// Counters of sluice_tls_handshakes_total.
+enum TlsResult : std::size_t { tls1_2, tls1_3, tls_failed, tls_timeout };
+
+// What remains of the path below the prefix of a pattern that ends in "/*".
+std::string_view below_prefix(std::string_view pattern, std::string_view path) {
+  if (!pattern.ends_with("/*")) return path;
+  const auto segments = std::count(pattern.begin(), pattern.end(), '/') - 1;
+  for (std::ptrdiff_t i = 0; i < segments; ++i) path.remove_prefix(path.find('/', 1));
+  return path;
+}
+
+HandshakeResult result_of(http::Refusal::Kind kind) {
+  switch (kind) {
+    case http::Refusal::Kind::not_websocket:
+      return HandshakeResult::not_websocket;
+    case http::Refusal::Kind::bad_request:
+      return HandshakeResult::bad_request;
+    case http::Refusal::Kind::method:
+      return HandshakeResult::method_not_allowed;
+    case http::Refusal::Kind::version:
+      return HandshakeResult::rejected_version;
+  }
+  return HandshakeResult::bad_request;
+}
+
+http::ParserLimits parser_limits(const config::RequestLimits& limits) {
+  return {.headers_max = limits.headers_max,
+          .head_bytes_max = limits.head_bytes_max,
+          .target_bytes_max = limits.target_bytes_max};
+}
+
+}  // namespace
+
+// The request being read or answered. Gone when the connection has become a WebSocket.
+struct Connection::Exchange final : UpgradeRequest {
+  explicit Exchange(const config::RequestLimits& limits) : parser(parser_limits(limits)) {}
+
+  std::string_view path() const override { return request().path; }
+  std::string_view query() const override { return request().query; }
+  std::string_view host() const override { return request().host; }
+  std::string_view origin() const override { return header("Origin"); }
+  std::string_view client_address() const override { return client; }
+  std::string_view route() const override { return route_name; }
+  std::string_view header(std::string_view name) const override {
+    auto value = request().header(name);
+    return value ? handed_out.emplace_back(std::move(*value)) : std::string_view();
+  }
+  std::string_view parameter(std::string_view name) const override {
+    for (const auto& [key, value] : parameters) {
+      if (key == name) return value;
+    }
+    return {};
+  }
+  std::string_view offered_protocol(std::size_t index) const override {
+    if (index >= upgrade.offered_protocols.size()) return {};
+    return upgrade.offered_protocols[index];
+  }
+
+  const http::Request& request() const { return parser.request(); }
+  bool offers(std::string_view protocol) const {
+    return std::ranges::find(upgrade.offered_protocols, protocol) !=
+           upgrade.offered_protocols.end();
+  }
+
+  http::RequestParser parser;
+  std::uint64_t started_ns = 0;
+  std::vector<std::uint8_t> held;  // received, and not looked at before the answer has been sent
+  bool close_after = false;        // this is the connection's last request
+  std::optional<http::FileBody> body;
+
+  http::Upgrade upgrade;
+  std::string_view route_name;
+  std::string_view chosen_protocol;  // by the route
+  std::string client;
+  std::vector<std::pair<std::string, std::string>> parameters;
+  mutable std::deque<std::string> handed_out;  // the values of header()
+};
+
+Connection::Connection(Worker& worker, std::uint64_t id, std::size_t place, int fd,
+                       const net::Endpoint& peer, const net::TlsContext* tls)
+    : worker_(worker), id_(id), place_(place), peer_(peer) {
+  if (tls != nullptr) {
+    phase_ = Phase::securing;
+    transport_ = std::make_unique<net::TlsTransport>(worker.loop(), worker.buffers(), fd, *tls,
+                                                     static_cast<net::Transport::Owner&>(*this));
+  } else {
+    transport_ = std::make_unique<net::PlainTransport>(worker.loop(), worker.buffers(), fd,
+                                                       static_cast<net::Transport::Owner&>(*this));
+  }
+  exchange_ = std::make_unique<Exchange>(worker.config().requests);
+  exchange_->started_ns = uv::now_ns();
+  set_deadline(worker.config().requests.handshake_timeout_ms);
+  transport_->read(true);
+}
+
+Connection::~Connection() = default;
+
+// ---- What the transport says
+
+void Connection::on_secure() {
+  const bool is_1_3 = std::string_view(transport_->tls_version()) == "TLSv1.3";
+  worker_.counters().tls_handshakes[is_1_3 ? tls1_3 : tls1_2].add();
+  phase_ = Phase::reading;
+}
+
+void Connection::on_receive(MutableBytes bytes) {
+  in_event_ = true;
+  switch (phase_) {
+    case Phase::reading:
+      read_requests(bytes);
+      break;
+    case Phase::deciding:
+    case Phase::responding:
+      hold(bytes);
+      break;
+    case Phase::open:
+      session_->receive(bytes);
+      break;
+    case Phase::securing:
+    case Phase::lingering:
+    case Phase::finished:
+      break;
+  }
+  in_event_ = false;
+  flush();
+}
+
+void Connection::on_end() {
+  peer_ended_ = true;
+  switch (phase_) {
+    case Phase::open:
+      session_->on_peer_end();
+      break;
+    case Phase::responding:
+      exchange_->close_after = true;
+      break;
+    case Phase::reading:
+      // The client may close its direction and still wait for the answers it asked for.
+      if (!exchange_->parser.started() && transport_->buffered_bytes() > 0) {
+        linger(linger_ms);
+        break;
+      }
+      if (exchange_->parser.started()) count_handshake(HandshakeResult::aborted);
+      finish();
+      break;
+    case Phase::deciding:
+      count_handshake(HandshakeResult::aborted);
+      finish();
+      break;
+    case Phase::lingering:
+      if (transport_->buffered_bytes() == 0) finish();
+      break;
+    case Phase::securing:
+    case Phase::finished:
+      finish();
+      break;
+  }
+}
+
+void Connection::on_sent() {
+  switch (phase_) {
+    case Phase::open:
+      session_->on_sent();
+      break;
+    case Phase::responding:
+      set_deadline(worker_.config().requests.keep_alive_timeout_ms);
+      pump_body();
+      break;
+    case Phase::reading:
+      read_held();
+      break;
+    case Phase::lingering:
+      if (peer_ended_ && transport_->buffered_bytes() == 0) finish();
+      break;
+    case Phase::securing:
+    case Phase::deciding:
+    case Phase::finished:
+      break;
+  }
+  flush();
+}
+
+void Connection::on_failure(net::FailureKind kind, const Error& error) {
+  switch (phase_) {
+    case Phase::open:
+      session_->on_failure(kind, error);
+      break;
+    case Phase::securing:
+      worker_.counters().tls_handshakes[tls_failed].add();
+      count_handshake(HandshakeResult::tls_error);
+      log::debug("tls failed",
+                 {{"conn", id_}, {"client", peer_.to_string()}, {"why", error.message}});
+      break;
+    case Phase::reading:
+      if (exchange_->parser.started()) count_handshake(HandshakeResult::aborted);
+      break;
+    case Phase::deciding:
+      count_handshake(HandshakeResult::aborted);
+      break;
+    case Phase::responding:
+    case Phase::lingering:
+    case Phase::finished:
+      break;
+  }
+  finish();
+}
+
+// ---- Requests
+
+void Connection::read_requests(MutableBytes bytes) {
+  while (phase_ == Phase::reading && !bytes.empty() &&
+         transport_->output().size() < response_bytes_high) {
+    std::size_t consumed = 0;
+    const bool started = exchange_->parser.started();
+    const auto status = exchange_->parser.feed(bytes, consumed);
+    bytes = bytes.subspan(consumed);
+    if (status == http::RequestParser::Status::complete) {
+      handle_request();
+    } else if (status == http::RequestParser::Status::error) {
+      const http::RequestError& error = exchange_->parser.error();
+      exchange_->close_after = true;
+      refuse(HandshakeResult::bad_request, error.status, error.message);
+    } else if (!started && exchange_->parser.started() && opened_ms_ != 0) {
+      // A further request on a kept connection has as long as the first.
+      set_deadline(worker_.config().requests.handshake_timeout_ms);
+    }
+  }
+  if (phase_ == Phase::open) {
+    exchange_.reset();
+    // The first frame may have come with the request.
+    if (!bytes.empty()) session_->receive(bytes);
+  } else if (!bytes.empty() && phase_ != Phase::lingering && phase_ != Phase::finished) {
+    hold(bytes);
+    if (phase_ == Phase::reading) wake();  // to go on as soon as the answers have left
+  }
+}
+
+void Connection::hold(Bytes bytes) {
+  exchange_->held.insert(exchange_->held.end(), bytes.begin(), bytes.end());
+  transport_->read(false);
+}
+
+void Connection::read_held() {
+  if (phase_ != Phase::reading || transport_->output().size() >= response_bytes_high) return;
+  std::vector<std::uint8_t> held = std::move(exchange_->held);
+  exchange_->held.clear();
+  transport_->read(true);
+  read_requests(held);
+}
+
+void Connection::handle_request() {
+  const http::Request& request = exchange_->request();
+  // A body would have to be read before the next request; nothing that we serve takes one.
+  exchange_->close_after = !request.keep_alive || request.has_body || draining_ || peer_ended_;
+  route_ = nullptr;
+  RouteTable::Match match = worker_.routes().match(request.host, request.path);
+  route_ = match.route;
+  if (worker_.draining()) {
+    refuse(HandshakeResult::draining, http::refusal(503, "shutting down", {{"Retry-After", "1"}}),
+           "shutting down");
+  } else if (worker_.shared().connections.load(std::memory_order_relaxed) >
+             worker_.shared().connections_max) {
+    counters()
+        .limit_rejections[static_cast<std::size_t>(metrics::Limit::process_connections)]
+        .add();
+    exchange_->close_after = true;
+    refuse(HandshakeResult::rejected_limit,
+           http::refusal(503, "too many connections", {{"Retry-After", "1"}}), "max_connections");
+  } else if (route_ == nullptr) {
+    refuse(HandshakeResult::no_route, 404, "no route for this path");
+  } else if (route_->http != nullptr) {
+    handle_plain(match);
+  } else {
+    handle_upgrade(match);
+  }
+}
+
+void Connection::handle_plain(const RouteTable::Match& match) {
+  const http::Request& request = exchange_->request();
+  if (http::is_upgrade_attempt(request)) {
+    route_ = nullptr;
+    refuse(HandshakeResult::no_route, 404, "no WebSocket at this path");
+    return;
+  }
+  auto reply =
+      match.route->http->respond(request, below_prefix(match.route->config.path, request.path));
+  log_request(reply.head.status, {});
+  exchange_->body = std::move(reply.body);
+  respond(reply.head);
+}
+
+void Connection::handle_upgrade(const RouteTable::Match& match) {
+  auto upgrade = http::validate_upgrade(exchange_->request());
+  if (!upgrade) {
+    const http::Refusal& refusal = upgrade.error();
+    refuse(result_of(refusal.kind), http::refusal(refusal.status, refusal.message, refusal.headers),
+           refusal.message);
+    return;
+  }
+  if (admit(*match.route, *upgrade)) open_bridge(match, std::move(*upgrade));
+}
+
+// The route's own rules; refuses if one of them is broken.
+bool Connection::admit(ServedRoute& route, const http::Upgrade& upgrade) {
+  const http::Request& request = exchange_->request();
+  const std::string origin = request.header("Origin").value_or("");
+  if (!http::origin_allowed(origin, transport_->secure() ? "https" : "http", request.authority,
+                            route.config.allowed_origins, route.config.require_origin)) {
+    refuse(HandshakeResult::rejected_origin, 403,
+           origin.empty() ? "this route requires an Origin" : "origin not allowed");
+    return false;
+  }
+  // A browser fails a socket whose offer of subprotocols goes unanswered: better to say why.
+  if (!upgrade.offered_protocols.empty() && route.config.subprotocols.empty()) {
+    refuse(HandshakeResult::rejected_subprotocol, 400, "this route speaks no subprotocol");
+    return false;
+  }
+  const auto chosen = ws::select_protocol(upgrade.offered_protocols, route.config.subprotocols);
+  if (!upgrade.offered_protocols.empty() && !chosen) {
+    refuse(HandshakeResult::rejected_subprotocol, 400,
+           "this route speaks none of the offered subprotocols");
+    return false;
+  }
+  exchange_->chosen_protocol = chosen.value_or("");
+  const std::uint32_t open_max = route.config.limits.connections_max;
+  if (open_max != 0 && route.open->load(std::memory_order_relaxed) >= open_max) {
+    counters().limit_rejections[static_cast<std::size_t>(metrics::Limit::route_connections)].add();
+    refuse(HandshakeResult::rejected_limit,
+           http::refusal(503, "too many connections", {{"Retry-After", "1"}}),
+           "limits.max_connections");
+    return false;
+  }
+  return true;
+}
+
+void Connection::open_bridge(const RouteTable::Match& match, http::Upgrade upgrade) {
+  Exchange& exchange = *exchange_;
+  exchange.upgrade = std::move(upgrade);
+  exchange.route_name = match.route->config.name;
+  exchange.client = peer_.to_string();
+  for (const auto& [name, value] : match.parameters) {
+    exchange.parameters.emplace_back(name, http::percent_decode(value));
+  }
+  phase_ = Phase::deciding;
+  set_deadline(worker_.config().requests.handshake_timeout_ms);
+  bridge_ = match.route->bridges->create(static_cast<WebSocket&>(*this));
+  bridge_->on_open(exchange);
+}
+
+void Connection::refuse(HandshakeResult result, int status, std::string_view why) {
+  refuse(result, http::refusal(status, why), why);
+}
+
+void Connection::refuse(HandshakeResult result, const http::Response& response,
+                        std::string_view why) {
+  count_handshake(result);
+  log_request(response.status, why);
+  respond(response);
+}
+
+void Connection::respond(const http::Response& response) {
+  // An error may have come before there was a request.
+  const http::Request& request = exchange_->request();
+  http::Response sent = response;
+  sent.close = response.close || exchange_->close_after;
+  const http::ResponseContext context{.head = request.method == "HEAD",
+                                      .keep_alive = !sent.close,
+                                      .version_minor = request.version_minor,
+                                      .date = worker_.http_date()};
+  exchange_->close_after = http::closes(sent, context);
+  const auto bytes = http::serialise(sent, context);
+  if (!bytes) {
+    // Nothing that we answer with should be able to break a line; if it does, nobody sees it.
+    log::error("response not sent", {{"conn", id_}, {"why", bytes.error().message}});
+    finish();
+    return;
+  }
+  transport_->output().append(as_bytes(*bytes));
+  phase_ = Phase::responding;
+  if (context.head) exchange_->body.reset();
+  if (!exchange_->body) return end_response();
+  transport_->read(false);
+  set_deadline(worker_.config().requests.keep_alive_timeout_ms);
+  pump_body();
+}
+
+void Connection::pump_body() {
+  while (exchange_->body->remaining() > 0 && !transport_->blocked()) {
+    std::uint8_t piece[16 * 1024];
+    const auto count = exchange_->body->read(piece);
+    if (!count) {
+      // The length was promised: only a broken connection tells the client that this is not all.
+      log::warning("file not sent", {{"conn", id_}, {"why", count.error().message}});
+      transport_->reset_on_close();
+      finish();
+      return;
+    }
+    transport_->output().append({piece, *count});
+    if (transport_->output().size() >= response_bytes_high) transport_->flush();
+    if (phase_ != Phase::responding) return;
+  }
+  if (exchange_->body->remaining() == 0) {
+    exchange_->body.reset();
+    end_response();
+  }
+}
+
+void Connection::end_response() {
+  if (exchange_->close_after) {
+    linger(linger_ms);
+    return;
+  }
+  exchange_->parser.reset();
+  exchange_->started_ns = uv::now_ns();
+  opened_ms_ = worker_.loop().now_ms();
+  phase_ = Phase::reading;
+  route_ = nullptr;
+  set_deadline(worker_.config().requests.keep_alive_timeout_ms);
+  if (exchange_->held.empty()) {
+    transport_->read(true);
+  } else {
+    wake();
+  }
+}
+
+// ---- The bridge's side of the opening handshake
+
+void Connection::accept(std::string_view protocol) {
+  if (phase_ != Phase::deciding) return;
+  if (protocol.empty() || protocol == exchange_->chosen_protocol) {
+    open_session(exchange_->chosen_protocol);
+  } else if (exchange_->offers(protocol)) {
+    own_protocol_ = std::make_unique<std::string>(protocol);
+    open_session(*own_protocol_);
+  } else {
+    fail("it accepted a subprotocol that the client did not offer");
+  }
+}
+
+void Connection::reject(int status, std::string_view reason) {
+  if (phase_ != Phase::deciding) return;
+  const int sent = status >= 400 && status <= 599 ? status : 500;
+  exchange_->close_after = true;
+  refuse(HandshakeResult::rejected_plugin, sent, reason);
+  wake();
+}
+
+void Connection::open_session(std::string_view protocol) {
+  const http::Request& request = exchange_->request();
+  std::string head =
+      "HTTP/1.1 101 Switching Protocols\r\n"
+      "Upgrade: websocket\r\n"
+      "Connection: Upgrade\r\n"
+      "Sec-WebSocket-Accept: " +
+      ws::accept_key(exchange_->upgrade.key) + "\r\n";
+  if (!protocol.empty()) head.append("Sec-WebSocket-Protocol: ").append(protocol).append("\r\n");
+  head += "\r\n";
+  transport_->output().append(as_bytes(head));
+
+  protocol_ = protocol;
+  phase_ = Phase::open;
+  opened_ms_ = worker_.loop().now_ms();
+  set_deadline(TimerWheel::never);
+  count_handshake(HandshakeResult::accepted);
+  counters().handshake_duration.observe(metrics::handshake_bounds_us,
+                                        (uv::now_ns() - exchange_->started_ns) / 1000);
+  counters().connections_opened.add();
+  route_->open->fetch_add(1, std::memory_order_relaxed);
+  transport_->set_user_timeout(route_->session.keepalive.tcp_user_timeout_ms);
+  slot_ = &worker_.counters().connections.take(route_->index, transport_->secure());
+  session_ =
+      std::make_unique<Session>(ws::Role::server, route_->session, *transport_, worker_.wheel(),
+                                counters(), *slot_, static_cast<Session::Owner&>(*this));
+  if (worker_.config().log.access) log_open(request);
+  transport_->read(true);
+  wake();
+}
+
+// ---- The bridge's side of the session
+
+ReadyState Connection::ready_state() const {
+  if (session_ != nullptr) return session_->ready_state();
+  return phase_ == Phase::deciding ? ReadyState::connecting : ReadyState::closed;
+}
+
+std::size_t Connection::buffered_amount() const {
+  return session_ != nullptr ? session_->buffered_amount() : 0;
+}
+
+void Connection::send(MessageType type, Bytes payload) {
+  if (session_ != nullptr) session_->send(type, payload);
+}
+
+bool Connection::close(std::uint16_t code, std::string_view reason) {
+  return session_ != nullptr && session_->close(code, reason, metrics::Initiator::plugin);
+}
+
+void Connection::fail(std::string_view what) {
+  log::error(
+      "plugin failed",
+      {{"conn", id_}, {"route", route_ == nullptr ? "" : route_->config.name}, {"why", what}});
+  if (phase_ == Phase::deciding) {
+    reject(500, "the plugin failed");
+  } else if (session_ != nullptr) {
+    session_->close_by_rule(ws::internal_error, metrics::CloseReason::plugin_failed,
+                            "plugin failed", metrics::Initiator::plugin);
+  }
+}
+
+void Connection::pause() {
+  if (session_ != nullptr) session_->pause(Session::asked);
+}
+
+void Connection::resume() {
+  if (session_ != nullptr) session_->resume(Session::asked);
+}
+
+// ---- What the session says
+
+void Connection::on_session_message(MessageType type, Bytes payload) {
+  bridge_->on_message(type, payload);
+}
+
+void Connection::on_session_drain() {
+  bridge_->on_drain();
+}
+
+void Connection::on_session_wake() {
+  wake();
+}
+
+void Connection::on_session_end() {
+  const SessionEnd& end = *session_->end();
+  const bool close_frame_sent = end.was_clean || end.code != ws::abnormal;
+  if (close_frame_sent) {
+    // RFC 6455 7.1.1: the server closes first, and waits for the client to follow.
+    wake();
+    linger(route_->session.timeouts.close_ms);
+    return;
+  }
+  if (end.initiator == metrics::Initiator::gateway || end.initiator == metrics::Initiator::plugin) {
+    transport_->reset_on_close();
+  }
+  finish();
+}
+
+// ---- Time
+
+void Connection::set_deadline(std::uint64_t delay_ms) {
+  TimerWheel& wheel = worker_.wheel();
+  wheel.set(*this, delay_ms == TimerWheel::never ? TimerWheel::never : wheel.now_ms() + delay_ms);
+}
+
+void Connection::on_deadline() {
+  switch (phase_) {
+    case Phase::securing:
+      worker_.counters().tls_handshakes[tls_timeout].add();
+      count_handshake(HandshakeResult::timeout);
+      finish();
+      break;
+    case Phase::reading:
+      on_request_timeout();
+      break;
+    case Phase::deciding:
+      exchange_->close_after = true;
+      refuse(HandshakeResult::timeout, 504, "the plugin did not decide in time");
+      break;
+    case Phase::responding:
+    case Phase::lingering:
+      transport_->reset_on_close();
+      finish();
+      break;
+    case Phase::open:
+    case Phase::finished:
+      break;
+  }
+  flush();
+}
+
+void Connection::on_request_timeout() {
+  if (!exchange_->parser.started()) {
+    finish();  // a connection that was opened, or kept, for nothing
+    return;
+  }
+  exchange_->close_after = true;
+  refuse(HandshakeResult::timeout, 408, "the request did not arrive in time");
+}
+
+// ---- Ends
+
+void Connection::wake() {
+  if (waking_) return;
+  waking_ = true;
+  worker_.wake(*this);
+}
+
+void Connection::turn_end() {
+  waking_ = false;
+  in_event_ = true;
+  if (phase_ == Phase::open) {
+    if (exchange_ != nullptr) {
+      // Accepted outside of an event of ours: what came after the request is still held.
+      const auto exchange = std::move(exchange_);
+      session_->receive(exchange->held);
+    }
+    session_->turn_end();
+  } else if (phase_ == Phase::reading) {
+    read_held();
+  }
+  in_event_ = false;
+  if (session_ != nullptr && session_->end() != nullptr) conclude();
+  if (session_ == nullptr && bridge_ != nullptr && phase_ != Phase::deciding) conclude();
+  if (phase_ != Phase::finished) flush();
+}
+
+void Connection::flush() {
+  if (phase_ == Phase::finished) return;
+  if (!transport_->output().empty() && !transport_->blocked()) transport_->flush();
+  if (session_ != nullptr) session_->on_flushed();
+}
+
+void Connection::linger(std::uint64_t timeout_ms) {
+  phase_ = Phase::lingering;
+  set_deadline(timeout_ms);
+  transport_->read(!peer_ended_);
+  transport_->shutdown();
+  if (phase_ == Phase::lingering && peer_ended_ && transport_->buffered_bytes() == 0) finish();
+}
+
+void Connection::finish() {
+  if (phase_ == Phase::finished) return;
+  phase_ = Phase::finished;
+  set_deadline(TimerWheel::never);
+  transport_->read(false);
+  wake();
+  worker_.retire(*this);
+}
+
+void Connection::drain() {
+  draining_ = true;
+  switch (phase_) {
+    case Phase::open:
+      session_->drain();
+      break;
+    case Phase::responding:
+      exchange_->close_after = true;
+      break;
+    case Phase::reading:
+      if (!exchange_->parser.started()) linger(linger_ms);
+      break;
+    case Phase::securing:
+      finish();
+      break;
+    case Phase::deciding:
+    case Phase::lingering:
+    case Phase::finished:
+      break;
+  }
+  flush();
+}
+
+void Connection::cut() {
+  if (session_ != nullptr) {
+    session_->abort(metrics::Initiator::gateway, metrics::CloseReason::drain,
+                    "shutdown.drain_timeout");
+  }
+  transport_->reset_on_close();
+  finish();
+}
+
+// Tells everybody that the session, or the attempt at one, is over.
+void Connection::conclude() {
+  CloseEvent event{.code = ws::abnormal, .reason = {}, .was_clean = false};
+  if (session_ != nullptr) {
+    const SessionEnd& end = *session_->end();
+    event = {.code = end.code, .reason = end.text, .was_clean = end.was_clean};
+    counters()
+        .connections_closed[static_cast<std::size_t>(end.initiator)]
+                           [static_cast<std::size_t>(end.reason)]
+        .add();
+    counters().duration.observe(metrics::duration_bounds_ms, worker_.loop().now_ms() - opened_ms_);
+    if (worker_.config().log.access) log_close(end);
+    worker_.counters().connections.give_back(*slot_);
+    slot_ = nullptr;
+    route_->open->fetch_sub(1, std::memory_order_relaxed);
+  }
+  const auto bridge = std::move(bridge_);
+  if (bridge != nullptr) bridge->on_close(event);
+  session_.reset();
+}
+
+// ---- Counting and logging
+
+metrics::RouteCounters& Connection::counters() const {
+  metrics::WorkerCounters& counters = worker_.counters();
+  return route_ == nullptr ? counters.no_route() : counters.routes[route_->index];
+}
+
+void Connection::count_handshake(HandshakeResult result) const {
+  counters().handshakes[static_cast<std::size_t>(result)].add();
+}
+
+// The path as it may be logged: what stands in a query is often a secret.
+static std::string loggable(const http::Request& request, bool with_query) {
+  if (request.query.empty()) return request.path;
+  return request.path + "?" + (with_query ? request.query : "[redacted]");
+}
+
+void Connection::log_request(int status, std::string_view why) const {
+  if (!worker_.config().log.access) return;
+  const http::Request& request = exchange_->request();
+  const std::string client = peer_.to_string();
+  const std::string path = loggable(request, worker_.config().log.query_strings);
+  log::Fields fields = {{"conn", id_},
+                        {"client", client},
+                        {"route", route_ == nullptr ? "none" : route_->config.name},
+                        {"method", request.method},
+                        {"path", path},
+                        {"status", status}};
+  if (!why.empty()) fields.emplace_back("why", why);
+  log::info(why.empty() ? "request" : "refused", fields);
+}
+
+void Connection::log_open(const http::Request& request) const {
+  log::info("open", {{"conn", id_},
+                     {"client", peer_.to_string()},
+                     {"route", route_->config.name},
+                     {"host", request.authority},
+                     {"path", loggable(request, worker_.config().log.query_strings)},
+                     {"origin", request.header("Origin").value_or("")},
+                     {"protocol", protocol_},
+                     {"tls", transport_->tls_version()},
+                     {"handshake_ms",
+                      static_cast<double>((uv::now_ns() - exchange_->started_ns) / 1000) / 1000}});
+}
+
+void Connection::log_close(const SessionEnd& end) const {
+  const Session::Totals& totals = session_->totals();
+  log::info("close", {{"conn", id_},
+                      {"client", peer_.to_string()},
+                      {"route", route_->config.name},
+                      {"initiator", metrics::label(end.initiator)},
+                      {"reason", metrics::label(end.reason)},
+                      {"code", end.code},
+                      {"text", end.text},
+                      {"rule", end.detail},
+                      {"clean", end.was_clean},
+                      {"messages_in", totals.messages[metrics::client_to_upstream]},
+                      {"messages_out", totals.messages[metrics::upstream_to_client]},
+                      {"bytes_in", totals.payload_bytes[metrics::client_to_upstream]},
+                      {"bytes_out", totals.payload_bytes[metrics::upstream_to_client]},
+                      {"buffered_max", totals.buffered_bytes_max},
+                      {"duration_ms", worker_.loop().now_ms() - opened_ms_}});
+}
+
+}  // namespace sluice

@@ -1,0 +1,149 @@
+// Connection: one client, from accept to close.
+//
+// It reads requests until one of them is a WebSocket's opening handshake; then a Session and a
+// Bridge take over, and everything that HTTP needed is gone. Whatever ends it calls finish(), which
+// only notes the end: the worker destroys the connection at the end of the turn.
+//
+//   securing → reading ⇄ responding
+//                 ↓
+//              deciding → open → lingering → finished
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/timer_wheel.h"
+#include "bridge.h"
+#include "http/request.h"
+#include "http/response.h"
+#include "http/static_files.h"
+#include "http/upgrade.h"
+#include "metrics/counters.h"
+#include "net/address.h"
+#include "net/tls_context.h"
+#include "net/transport.h"
+#include "route_table.h"
+#include "session.h"
+
+namespace sluice {
+
+class Worker;
+
+class Connection final : private net::Transport::Owner,
+                         private Session::Owner,
+                         private WebSocket,
+                         private TimerWheel::Entry {
+ public:
+  // Takes the fd. `tls` is null for a plain listener; it and the worker outlive the connection.
+  Connection(Worker& worker, std::uint64_t id, std::size_t place, int fd, const net::Endpoint& peer,
+             const net::TlsContext* tls);
+  ~Connection() override;
+
+  // Called by the worker at the end of each turn in which the connection asked for it.
+  void turn_end();
+  // The process shuts down: end at the next message boundary, or after the present response.
+  void drain();
+  // The time for that is over.
+  void cut();
+
+  // Where the worker keeps it.
+  std::size_t place() const { return place_; }
+  void set_place(std::size_t place) { place_ = place; }
+
+ private:
+  enum class Phase : std::uint8_t {
+    securing,    // TLS handshake
+    reading,     // a request's head
+    deciding,    // the bridge has the opening handshake before it
+    responding,  // a body is being sent
+    open,        // a WebSocket
+    lingering,   // our direction is closed; waiting for the peer to close its own
+    finished,    // to be destroyed
+  };
+  struct Exchange;  // what only HTTP needs
+
+  // net::Transport::Owner
+  void on_secure() override;
+  void on_receive(MutableBytes bytes) override;
+  void on_end() override;
+  void on_sent() override;
+  void on_failure(net::FailureKind kind, const Error& error) override;
+
+  // Session::Owner
+  void on_session_message(MessageType type, Bytes payload) override;
+  void on_session_drain() override;
+  void on_session_wake() override;
+  void on_session_end() override;
+
+  // WebSocket
+  ReadyState ready_state() const override;
+  std::size_t buffered_amount() const override;
+  std::string_view protocol() const override { return protocol_; }
+  void accept(std::string_view protocol) override;
+  void reject(int status, std::string_view reason) override;
+  void send(MessageType type, Bytes payload) override;
+  bool close(std::uint16_t code, std::string_view reason) override;
+  void fail(std::string_view what) override;
+  void pause() override;
+  void resume() override;
+
+  // TimerWheel::Entry
+  void on_deadline() override;
+  void on_request_timeout();
+
+  // HTTP
+  void await_request();
+  void read_requests(MutableBytes bytes);
+  void hold(Bytes bytes);
+  void read_held();
+  void handle_request();
+  void handle_plain(const RouteTable::Match& match);
+  void handle_upgrade(const RouteTable::Match& match);
+  bool admit(ServedRoute& route, const http::Upgrade& upgrade);
+  void open_bridge(const RouteTable::Match& match, http::Upgrade upgrade);
+  void refuse(metrics::HandshakeResult result, const http::Response& response,
+              std::string_view why);
+  void refuse(metrics::HandshakeResult result, int status, std::string_view why);
+  void respond(const http::Response& response);
+  void pump_body();
+  void end_response();
+  void open_session(std::string_view protocol);
+
+  void flush();
+  void wake();
+  void linger(std::uint64_t timeout_ms);
+  void finish();
+  void conclude();
+  void set_deadline(std::uint64_t delay_ms);
+
+  metrics::RouteCounters& counters() const;
+  void count_handshake(metrics::HandshakeResult result) const;
+  void log_request(int status, std::string_view why) const;
+  void log_open(const http::Request& request) const;
+  void log_close(const SessionEnd& end) const;
+
+  Worker& worker_;
+  const std::uint64_t id_;
+  std::size_t place_;
+  const net::Endpoint peer_;
+  Phase phase_ = Phase::reading;
+  bool in_event_ = false;  // an event of ours runs, and will flush when it is done
+  bool waking_ = false;    // turn_end() is due
+  bool draining_ = false;
+  bool peer_ended_ = false;
+  std::uint64_t opened_ms_ = 0;
+  ServedRoute* route_ = nullptr;
+  std::string_view protocol_;  // the agreed subprotocol: a part of the route, or of own_protocol_
+  std::unique_ptr<std::string> own_protocol_;  // chosen by the bridge
+  std::unique_ptr<net::Transport> transport_;
+  std::unique_ptr<Exchange> exchange_;
+  metrics::ConnectionSlot* slot_ = nullptr;
+  std::unique_ptr<Session> session_;
+  std::unique_ptr<Bridge> bridge_;  // last: it refers to the rest
+};
+
+}  // namespace sluice

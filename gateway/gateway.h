@@ -1,0 +1,99 @@
+// Gateway: the process. Owns the listeners, the workers and the metrics endpoint; starts and ends
+// them. Runs on the main thread, on a loop of its own, so that a scrape or a burst of accepts keeps
+// no worker from its connections.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <future>
+#include <map>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "base/result.h"
+#include "bridges/plugin_bridge.h"
+#include "bridges/plugin_library.h"
+#include "config/config.h"
+#include "http/handler.h"
+#include "metrics/collector.h"
+#include "metrics/counters.h"
+#include "net/listener.h"
+#include "net/tls_context.h"
+#include "uv/loop.h"
+#include "uv/signal.h"
+#include "uv/timer.h"
+#include "worker.h"
+
+namespace sluice {
+
+class Gateway final : private net::Listener::Owner {
+ public:
+  // `plugin_path`: where `library:` names without a slash are looked for.
+  Gateway(config::Config config, std::vector<std::string> plugin_path);
+  ~Gateway();
+
+  // Loads the plugins and certificates and opens the folders. Returns everything that is wrong
+  // with them.
+  std::vector<Error> load();
+  // Makes the plugins' instances. After load(), once.
+  std::vector<Error> start_workers();
+  // Binds all listeners. Nobody is let in before run().
+  std::vector<Error> listen();
+
+  // Serves until SIGTERM or SIGINT, then shuts down gracefully; a second signal ends at once.
+  // Returns the exit code.
+  int run();
+
+ private:
+  struct Thread;
+
+  // net::Listener::Owner
+  void on_accept(net::Listener& listener, int fd, const net::Endpoint& peer) override;
+  void on_accept_error(net::Listener& listener, int error, std::size_t shed) override;
+
+  void load_plugins(std::vector<Error>& errors);
+  void load_certificates(std::vector<Error>& errors);
+  void open_folders(std::vector<Error>& errors);
+  void run_worker(Thread& thread, std::promise<Result<>> ready);
+  Result<> add_routes(Thread& thread);
+  Result<std::unique_ptr<net::Listener>> open_listener(const std::string& address, int backlog,
+                                                       std::size_t index);
+  void add_endpoints();
+  void report_start() const;
+
+  void on_signal(int number);
+  void begin_shutdown();
+  void on_worker_empty();
+  void end_at_once();
+  void join_workers();
+
+  const config::Config config_;
+  const std::vector<std::string> plugin_path_;
+  uv::Loop loop_;
+  std::atomic<bool> draining_{false};
+  Shared shared_;
+  metrics::ListenerCounters listener_counters_;
+  metrics::Sources sources_;
+  std::vector<std::unique_ptr<std::atomic<std::uint32_t>>> open_by_route_;
+
+  std::map<std::string, bridges::PluginLibrary> plugins_;
+  std::map<std::uint32_t, std::shared_ptr<const http::Handler>> folders_;  // by route
+  std::vector<std::shared_ptr<const net::TlsContext>> tls_;  // by listener; null: plain
+  std::vector<std::unique_ptr<Thread>> threads_;
+  std::size_t workers_left_ = 0;
+  bool left_handles_ = false;  // a loop could not be closed
+
+  // The metrics listener is served on the main loop by a worker with routes of its own.
+  config::Config metrics_config_;
+  std::unique_ptr<metrics::WorkerCounters> metrics_counters_;
+  Shared metrics_shared_;
+  std::unique_ptr<Worker> metrics_worker_;
+
+  std::vector<std::unique_ptr<net::Listener>> listeners_;
+  std::unique_ptr<net::Listener> metrics_listener_;
+  std::vector<std::unique_ptr<uv::Signal>> signals_;
+};
+
+}  // namespace sluice

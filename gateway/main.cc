@@ -1,0 +1,133 @@
+// The command line: sluice run | check | healthcheck.
+//
+// Exit codes: 0, 1 (it went wrong while running), 2 (usage or configuration).
+#include <sluice/plugin.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <fstream>
+#include <iterator>
+#include <string>
+#include <vector>
+
+#include "admin/healthcheck.h"
+#include "base/build.h"
+#include "base/log.h"
+#include "bridges/plugin_library.h"
+#include "config/load.h"
+#include "gateway.h"
+
+namespace sluice {
+namespace {
+
+enum ExitCode { success = 0, runtime_failure = 1, usage_failure = 2 };
+
+constexpr const char* default_config = "/etc/sluice/routes.yaml";
+
+void print_errors(const std::vector<Error>& errors) {
+  for (const Error& error : errors) std::fprintf(stderr, "sluice: %s\n", error.message.c_str());
+}
+
+// Says on stderr what is wrong with the file, every line of it with its place.
+tl::expected<config::Config, ExitCode> load(const std::string& file) {
+  auto loaded = config::load_file(file);
+  if (loaded) return std::move(*loaded);
+  std::ifstream stream(file, std::ios::binary);
+  const std::string text(std::istreambuf_iterator<char>(stream), {});
+  std::fputs(config::render(loaded.error(), text).c_str(), stderr);
+  return tl::unexpected(usage_failure);
+}
+
+log::Level to_level(config::LogLevel level) {
+  return static_cast<log::Level>(level);
+}
+log::Format to_format(config::LogFormat format) {
+  return static_cast<log::Format>(format);
+}
+
+int run(const std::string& file) {
+  auto config = load(file);
+  if (!config) return config.error();
+  log::open(to_level(config->log.level), to_format(config->log.format));
+  Gateway gateway(std::move(*config), bridges::plugin_search_path());
+  for (const auto& step : {&Gateway::load, &Gateway::start_workers}) {
+    if (const auto errors = (gateway.*step)(); !errors.empty()) {
+      print_errors(errors);
+      return usage_failure;
+    }
+  }
+  if (const auto errors = gateway.listen(); !errors.empty()) {
+    print_errors(errors);
+    return runtime_failure;
+  }
+  return gateway.run();
+}
+
+int check(const std::string& file) {
+  auto config = load(file);
+  if (!config) return config.error();
+  const std::size_t routes = config->routes.size();
+  Gateway gateway(std::move(*config), bridges::plugin_search_path());
+  if (const auto errors = gateway.load(); !errors.empty()) {
+    print_errors(errors);
+    return usage_failure;
+  }
+  std::printf("%s: ok, %zu %s\n", file.c_str(), routes, routes == 1 ? "route" : "routes");
+  return success;
+}
+
+int healthcheck(const std::string& file) {
+  const auto config = load(file);
+  if (!config) return config.error();
+  if (config->metrics_address.empty()) {
+    std::fprintf(stderr, "sluice: %s has no metrics.address to ask\n", file.c_str());
+    return usage_failure;
+  }
+  if (const auto health = admin::check_health(config->metrics_address); !health) {
+    print_errors({health.error()});
+    return runtime_failure;
+  }
+  std::puts("ok");
+  return success;
+}
+
+std::string version_text() {
+  return std::string("sluice ") + version() + " (" + revision() + ", plugin ABI " +
+         std::to_string(SLUICE_ABI) + ")";
+}
+
+int main(int argc, char** argv) {
+  CLI::App app("A WebSocket gateway: routes browsers' sockets to plugins and services.", "sluice");
+  app.set_version_flag("--version", version_text());
+  app.require_subcommand(1);
+  app.footer(
+      "Signals: SIGTERM and SIGINT shut down gracefully; a second one ends at once.\n"
+      "Exit codes: 0; 1 if it went wrong while running; 2 for usage or configuration.");
+
+  std::string file = default_config;
+  CLI::App* const run_command = app.add_subcommand("run", "Run the gateway");
+  run_command->add_option("-c,--config", file, "The configuration")->capture_default_str();
+  CLI::App* const check_command = app.add_subcommand(
+      "check", "Check a configuration, and the plugins, certificates and folders that it names");
+  check_command->add_option("file", file, "The configuration")->required();
+  CLI::App* const health_command = app.add_subcommand(
+      "healthcheck", "Ask the running gateway's /healthz; exit code 0 if it is healthy");
+  health_command->add_option("-c,--config", file, "The configuration it runs with")
+      ->capture_default_str();
+
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? success : usage_failure;
+  }
+  if (run_command->parsed()) return run(file);
+  if (check_command->parsed()) return check(file);
+  return healthcheck(file);
+}
+
+}  // namespace
+}  // namespace sluice
+
+int main(int argc, char** argv) {
+  return sluice::main(argc, argv);
+}

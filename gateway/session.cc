@@ -1,0 +1,652 @@
+#include "session.h"
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "uv/loop.h"
+#include "ws/close_code.h"
+#include "ws/utf8.h"
+
+namespace sluice {
+namespace {
+
+using metrics::CloseReason;
+using metrics::Initiator;
+using metrics::Limit;
+
+constexpr auto from_client = metrics::client_to_upstream;
+constexpr auto to_client = metrics::upstream_to_client;
+
+// What is gathered during a turn before the kernel is asked to take some of it.
+constexpr std::size_t gather_bytes = 64 * 1024;
+
+void count_rejection(metrics::RouteCounters& counters, Limit limit) {
+  counters.limit_rejections[static_cast<std::size_t>(limit)].add();
+}
+
+CloseReason reason_of(std::uint16_t code) {
+  switch (code) {
+    case ws::normal:
+    case ws::no_status:
+      return CloseReason::normal;
+    case ws::going_away:
+      return CloseReason::going_away;
+    case ws::protocol_error:
+      return CloseReason::protocol_error;
+    case ws::invalid_payload:
+      return CloseReason::invalid_data;
+    case ws::message_too_big:
+      return CloseReason::message_too_big;
+    case ws::policy_violation:
+      return CloseReason::policy;
+    default:
+      return CloseReason::application;
+  }
+}
+
+}  // namespace
+
+SessionSettings::SessionSettings(const config::Route& route)
+    : protocol{.message_bytes_max = route.limits.message_bytes_max,
+               .fragments_max = route.limits.fragments_max},
+      slow_consumer(route.slow_consumer),
+      buffers(route.buffers),
+      limits(route.limits),
+      timeouts(route.timeouts),
+      keepalive(route.keepalive) {}
+
+Session::Session(ws::Role role, const SessionSettings& settings, net::Transport& transport,
+                 TimerWheel& wheel, metrics::RouteCounters& counters, metrics::ConnectionSlot& slot,
+                 Owner& owner)
+    : settings_(settings),
+      transport_(transport),
+      wheel_(wheel),
+      counters_(counters),
+      slot_(slot),
+      owner_(owner),
+      protocol_(role, settings.protocol),
+      assembler_(settings.protocol.message_bytes_max),
+      last_message_ms_(wheel.now_ms()) {
+  if (settings_.keepalive.ping_interval_ms != 0) {
+    ping_due_ms_ = wheel_.now_ms() + settings_.keepalive.ping_interval_ms;
+  }
+  arm(next_deadline());
+}
+
+Session::~Session() = default;
+
+// ---- Receiving
+
+void Session::receive(MutableBytes bytes) {
+  if (end_ != nullptr) return;  // RFC 6455 5.5.1: what follows a Close frame is ignored
+  alive_ = true;
+  counters_.traffic[from_client].wire_bytes.add(bytes.size());
+  if (pause_reasons_ != 0 || !stash_.empty()) {
+    // Read before the pause took effect; no more than the transport reads at once.
+    stash_.insert(stash_.end(), bytes.begin(), bytes.end());
+    slot_.inbound_bytes.set(stash_.size() - stash_begin_);
+    return;
+  }
+  consume(bytes);
+  const MutableBytes rest = protocol_.rest();
+  if (!rest.empty() && end_ == nullptr) {
+    stash_.assign(rest.begin(), rest.end());
+    stash_begin_ = 0;
+    slot_.inbound_bytes.set(stash_.size());
+  }
+}
+
+void Session::consume(MutableBytes bytes) {
+  protocol_.receive(bytes);
+  handle_events();
+  if (end_ == nullptr) watch_unfinished_message();
+}
+
+void Session::consume_stash() {
+  consume(MutableBytes(stash_).subspan(stash_begin_));
+  if (end_ != nullptr) return;
+  const MutableBytes rest = protocol_.rest();
+  if (rest.empty()) {
+    stash_ = {};
+    stash_begin_ = 0;
+  } else {
+    stash_begin_ = stash_.size() - rest.size();
+  }
+  slot_.inbound_bytes.set(stash_.size() - stash_begin_);
+}
+
+void Session::handle_events() {
+  while (pause_reasons_ == 0 && end_ == nullptr) {
+    const auto event = protocol_.next_event();
+    if (!event) break;
+    handle(*event);
+  }
+  if (draining_ && end_ == nullptr && !protocol_.in_message()) drain();
+}
+
+void Session::handle(const ws::Event& event) {
+  switch (event.type) {
+    case ws::Event::Type::data:
+      return on_data(event);
+    case ws::Event::Type::ping:
+      return on_ping(event);
+    case ws::Event::Type::pong:
+      return on_pong(event);
+    case ws::Event::Type::close:
+      return on_close(event);
+    case ws::Event::Type::failure:
+      return on_violation(event);
+  }
+}
+
+void Session::on_data(const ws::Event& event) {
+  metrics::TrafficCounters& traffic = counters_.traffic[from_client];
+  if (event.frame_start) {
+    if (!event.message_start) {
+      traffic.continuation_frames.add();
+    } else if (event.message_type == MessageType::text) {
+      traffic.text_frames.add();
+    } else {
+      traffic.binary_frames.add();
+    }
+  }
+  traffic.payload_bytes.add(event.payload.size());
+  totals_.payload_bytes[from_client] += event.payload.size();
+  if (state_ == ReadyState::open) on_message(event);
+}
+
+void Session::on_message(const ws::Event& event) {
+  if (settings_.limits.bytes_per_second != 0 || settings_.limits.messages_per_second != 0) {
+    if (too_many_messages(event)) return;
+  }
+  const auto message = assembler_.add(event);
+  if (!message) return;
+  metrics::TrafficCounters& traffic = counters_.traffic[from_client];
+  (event.message_type == MessageType::text ? traffic.text_messages : traffic.binary_messages).add();
+  traffic.message_size.observe(metrics::message_size_bounds, message->size());
+  ++totals_.messages[from_client];
+  last_message_ms_ = wheel_.now_ms();
+  owner_.on_session_message(event.message_type, *message);
+  assembler_.release();
+}
+
+void Session::on_ping(const ws::Event& event) {
+  counters_.traffic[from_client].ping_frames.add();
+  if (too_many_control_frames() || state_ != ReadyState::open) return;
+  // RFC 6455 5.5.3: only the most recently processed Ping need be answered. While the peer reads
+  // nothing, no more than one answer waits for it.
+  if (transport_.blocked()) {
+    pending_pong_ = std::make_unique<std::string>(as_text(event.payload));
+  } else {
+    send_pong(event.payload);
+  }
+}
+
+void Session::on_pong(const ws::Event& event) {
+  counters_.traffic[from_client].pong_frames.add();
+  if (too_many_control_frames()) return;
+  // RFC 6455 5.5.3: an unsolicited Pong is a sign of life and nothing else.
+  std::uint32_t number = 0;
+  if (event.payload.size() != sizeof number || pong_due_ms_ == TimerWheel::never) return;
+  std::memcpy(&number, event.payload.data(), sizeof number);
+  if (number != ping_number_) return;
+  pong_due_ms_ = TimerWheel::never;
+  counters_.ping_rtt.observe(metrics::ping_rtt_bounds_us, (uv::now_ns() - ping_sent_ns_) / 1000);
+}
+
+void Session::on_close(const ws::Event& event) {
+  metrics::TrafficCounters& traffic = counters_.traffic[from_client];
+  traffic.close_frames.add();
+  if (event.close_code != ws::no_status) {
+    traffic.close_codes[metrics::close_code_index(event.close_code)].add();
+  }
+  SessionEnd end = closing_ != nullptr ? *closing_
+                                       : SessionEnd{.initiator = Initiator::client,
+                                                    .reason = reason_of(event.close_code),
+                                                    .detail = {}};
+  end.code = event.close_code;
+  end.text = as_text(event.payload);
+  end.was_clean = true;
+  // RFC 6455 5.5.1: the answer typically echoes the status code that was received. The reason goes
+  // back too: a browser's CloseEvent shows the one of the frame that it received.
+  send_close(event.close_code, end.text);
+  finish(std::move(end));
+}
+
+// RFC 6455 7.1.7: fail the connection.
+void Session::on_violation(const ws::Event& event) {
+  SessionEnd end{.initiator = Initiator::gateway,
+                 .reason = reason_of(event.close_code),
+                 .code = event.close_code,
+                 .text = std::string(as_text(event.payload)),
+                 .detail = std::string(as_text(event.payload))};
+  if (event.close_code == ws::message_too_big) count_rejection(counters_, Limit::message_size);
+  if (event.close_code == ws::policy_violation) count_rejection(counters_, Limit::fragments);
+  send_close(event.close_code, end.text);
+  finish(std::move(end));
+}
+
+// A message may take its time, as long as some of it arrives every now and then.
+void Session::watch_unfinished_message() {
+  if (!protocol_.receiving() || settings_.timeouts.message_ms == 0) {
+    message_due_ms_ = TimerWheel::never;
+    return;
+  }
+  message_due_ms_ = wheel_.now_ms() + settings_.timeouts.message_ms;
+  arm(message_due_ms_);
+}
+
+// ---- Limits per second
+
+Session::RateWindow& Session::rate_window() {
+  if (rate_ == nullptr) rate_ = std::make_unique<RateWindow>();
+  if (wheel_.now_ms() - rate_->start_ms >= 1000) *rate_ = {.start_ms = wheel_.now_ms()};
+  return *rate_;
+}
+
+bool Session::too_many_messages(const ws::Event& data) {
+  RateWindow& window = rate_window();
+  window.bytes += data.payload.size();
+  if (data.message_end) ++window.messages;
+  const config::Limits& limits = settings_.limits;
+  if (limits.messages_per_second != 0 && window.messages > limits.messages_per_second) {
+    close_rate_limited(Limit::messages_per_second, "messages_per_second");
+    return true;
+  }
+  if (limits.bytes_per_second != 0 && window.bytes > limits.bytes_per_second) {
+    close_rate_limited(Limit::bytes_per_second, "bytes_per_second");
+    return true;
+  }
+  return false;
+}
+
+bool Session::too_many_control_frames() {
+  const std::uint32_t max = settings_.limits.control_frames_per_second;
+  if (max == 0 || state_ != ReadyState::open) return false;
+  if (++rate_window().control_frames <= max) return false;
+  close_rate_limited(Limit::control_frames, "control_frames_per_second");
+  return true;
+}
+
+void Session::close_rate_limited(Limit limit, const char* what) {
+  count_rejection(counters_, limit);
+  SessionEnd end{.initiator = Initiator::gateway,
+                 .reason = CloseReason::rate_limited,
+                 .code = ws::policy_violation,
+                 .text = "rate limit",
+                 .detail = std::string("limits.") + what};
+  send_close(end.code, end.text);
+  finish(std::move(end));
+}
+
+// ---- Sending
+
+void Session::send(MessageType type, Bytes payload) {
+  if (state_ != ReadyState::open) return;
+  const std::size_t frame_bytes = protocol_.frame_size(payload.size());
+  if (held_back(frame_bytes, type, payload)) return;
+  put(type, payload);
+}
+
+// What the route's slow_consumer policy does with a message for a peer that does not keep up.
+bool Session::held_back(std::size_t frame_bytes, MessageType type, Bytes payload) {
+  if (!transport_.blocked()) return false;
+  switch (settings_.slow_consumer) {
+    case config::SlowConsumer::drop_newest:
+      if (buffered_amount() + frame_bytes <= settings_.buffers.high_watermark_bytes) return false;
+      counters_.messages_dropped_newest.add();
+      return true;
+    case config::SlowConsumer::drop_oldest:
+      hold(frame_bytes, type, payload);
+      return true;
+    case config::SlowConsumer::pause:
+    case config::SlowConsumer::close:
+      break;
+  }
+  if (buffered_amount() <= settings_.buffers.limit_bytes) return false;
+  count_rejection(counters_, Limit::buffer);
+  counters_.slow_consumer_closes.add();
+  close_by_rule(ws::try_again_later, CloseReason::slow_consumer, "buffers.limit");
+  return true;
+}
+
+void Session::hold(std::size_t frame_bytes, MessageType type, Bytes payload) {
+  if (backlog_ == nullptr) backlog_ = std::make_unique<std::deque<HeldMessage>>();
+  while (!backlog_->empty() &&
+         buffered_amount() + frame_bytes > settings_.buffers.high_watermark_bytes) {
+    backlog_bytes_ -= protocol_.frame_size(backlog_->front().payload.size());
+    backlog_->pop_front();
+    counters_.messages_dropped_oldest.add();
+  }
+  backlog_->push_back({type, {payload.begin(), payload.end()}});
+  backlog_bytes_ += frame_bytes;
+  update_buffered();
+}
+
+void Session::put_oldest_held() {
+  const HeldMessage message = std::move(backlog_->front());
+  backlog_->pop_front();
+  backlog_bytes_ -= protocol_.frame_size(message.payload.size());
+  if (backlog_->empty()) backlog_.reset();
+  put(message.type, message.payload);
+}
+
+// One message at a time, so that those behind it can still be dropped.
+void Session::put_held_while_taken() {
+  while (backlog_ != nullptr && !transport_.blocked()) {
+    put_oldest_held();
+    transport_.flush();
+  }
+}
+
+// No message may follow the Close frame.
+void Session::put_all_held() {
+  while (backlog_ != nullptr) put_oldest_held();
+}
+
+void Session::put(MessageType type, Bytes payload) {
+  metrics::TrafficCounters& traffic = counters_.traffic[to_client];
+  const std::size_t size_before = transport_.output().size();
+  protocol_.send_message(type, payload, transport_.output());
+  if (type == MessageType::text) {
+    traffic.text_frames.add();
+    traffic.text_messages.add();
+  } else {
+    traffic.binary_frames.add();
+    traffic.binary_messages.add();
+  }
+  traffic.payload_bytes.add(payload.size());
+  traffic.message_size.observe(metrics::message_size_bounds, payload.size());
+  ++totals_.messages[to_client];
+  totals_.payload_bytes[to_client] += payload.size();
+  last_message_ms_ = wheel_.now_ms();
+  wrote(size_before);
+}
+
+void Session::wrote(std::size_t size_before) {
+  ByteQueue& output = transport_.output();
+  counters_.traffic[to_client].wire_bytes.add(output.size() - size_before);
+  if (transport_.blocked()) {
+    update_buffered();
+  } else if (output.size() >= gather_bytes) {
+    transport_.flush();
+    update_buffered();
+  }
+  owner_.on_session_wake();
+}
+
+void Session::send_pong(Bytes payload) {
+  const std::size_t size_before = transport_.output().size();
+  protocol_.send_pong(payload, transport_.output());
+  counters_.traffic[to_client].pong_frames.add();
+  wrote(size_before);
+}
+
+void Session::send_ping() {
+  ++ping_number_;
+  std::uint8_t payload[sizeof ping_number_];
+  std::memcpy(payload, &ping_number_, sizeof payload);
+  const std::size_t size_before = transport_.output().size();
+  protocol_.send_ping(payload, transport_.output());
+  counters_.traffic[to_client].ping_frames.add();
+  ping_sent_ns_ = uv::now_ns();
+  alive_ = false;
+  pong_due_ms_ = wheel_.now_ms() + settings_.keepalive.pong_timeout_ms;
+  wrote(size_before);
+}
+
+void Session::send_close(std::uint16_t code, std::string_view reason) {
+  if (protocol_.close_sent()) return;
+  metrics::TrafficCounters& traffic = counters_.traffic[to_client];
+  const std::size_t size_before = transport_.output().size();
+  protocol_.send_close(code, reason, transport_.output());
+  traffic.close_frames.add();
+  if (code != ws::no_status) traffic.close_codes[metrics::close_code_index(code)].add();
+  wrote(size_before);
+}
+
+// ---- Back-pressure
+
+void Session::on_sent() {
+  alive_ = true;
+  if (end_ == nullptr && !transport_.blocked()) {
+    if (pending_pong_ != nullptr && state_ == ReadyState::open) {
+      const auto payload = std::move(pending_pong_);
+      send_pong(as_bytes(*payload));
+    }
+    put_held_while_taken();
+  }
+  update_buffered();
+}
+
+void Session::update_buffered() {
+  const std::size_t amount = buffered_amount();
+  if (amount == slot_.buffered_bytes.get() + slot_.buffered_tls_bytes.get()) return;
+  slot_.buffered_tls_bytes.set(transport_.encrypted_bytes());
+  slot_.buffered_bytes.set(amount - transport_.encrypted_bytes());
+  totals_.buffered_bytes_max = std::max<std::uint64_t>(totals_.buffered_bytes_max, amount);
+  if (!over_high_ && transport_.blocked() && amount > settings_.buffers.high_watermark_bytes) {
+    over_high_watermark();
+  } else if (over_high_ && amount <= settings_.buffers.low_watermark_bytes) {
+    under_low_watermark();
+  }
+}
+
+void Session::over_high_watermark() {
+  over_high_ = true;
+  over_high_since_ms_ = wheel_.now_ms();
+  slot_.paused.store(true, std::memory_order_relaxed);
+  counters_.pauses.add();
+  if (state_ != ReadyState::open) return;
+  switch (settings_.slow_consumer) {
+    case config::SlowConsumer::close:
+      watermark_due_ms_ = wheel_.now_ms() + settings_.buffers.high_watermark_timeout_ms;
+      arm(watermark_due_ms_);
+      [[fallthrough]];
+    case config::SlowConsumer::pause:
+      // What the peer asks for makes more output for it: it is not read until it reads.
+      pause(output_full);
+      break;
+    case config::SlowConsumer::drop_oldest:
+    case config::SlowConsumer::drop_newest:
+      break;
+  }
+}
+
+void Session::under_low_watermark() {
+  over_high_ = false;
+  watermark_due_ms_ = TimerWheel::never;
+  slot_.paused.store(false, std::memory_order_relaxed);
+  counters_.resumes.add();
+  counters_.paused_ms.add(wheel_.now_ms() - over_high_since_ms_);
+  if (state_ != ReadyState::open) return;
+  drained_ = true;
+  resume(output_full);
+  owner_.on_session_wake();
+}
+
+void Session::pause(PauseReason reason) {
+  if (state_ != ReadyState::open) return;
+  pause_reasons_ |= reason;
+  update_reading();
+}
+
+void Session::resume(PauseReason reason) {
+  if ((pause_reasons_ & reason) == 0) return;
+  pause_reasons_ = static_cast<std::uint8_t>(pause_reasons_ & ~reason);
+  update_reading();
+  owner_.on_session_wake();
+}
+
+void Session::update_reading() {
+  const bool paused = pause_reasons_ != 0;
+  if (paused != slot_.read_paused.load(std::memory_order_relaxed)) {
+    slot_.read_paused.store(paused, std::memory_order_relaxed);
+    (paused ? counters_.read_pauses : counters_.read_resumes).add();
+  }
+  // What is stashed comes before what is still in the kernel.
+  transport_.read(!paused && stash_.empty());
+}
+
+void Session::turn_end() {
+  if (end_ != nullptr) return;
+  if (drained_) {
+    drained_ = false;
+    if (state_ == ReadyState::open) owner_.on_session_drain();
+  }
+  if (pause_reasons_ == 0 && !stash_.empty() && end_ == nullptr) {
+    consume_stash();
+    if (end_ == nullptr) update_reading();
+  }
+}
+
+// ---- Deadlines
+
+void Session::arm(std::uint64_t due_ms) {
+  if (due_ms < TimerWheel::Entry::due_ms()) wheel_.set(*this, due_ms);
+}
+
+std::uint64_t Session::next_deadline() const {
+  std::uint64_t due =
+      std::min({ping_due_ms_, pong_due_ms_, close_due_ms_, message_due_ms_, watermark_due_ms_});
+  if (settings_.timeouts.idle_ms != 0 && state_ == ReadyState::open) {
+    due = std::min(due, last_message_ms_ + settings_.timeouts.idle_ms);
+  }
+  return due;
+}
+
+void Session::on_deadline() {
+  if (end_ != nullptr) return;
+  const std::uint64_t now = wheel_.now_ms();
+  if (now >= close_due_ms_) {
+    SessionEnd end = *closing_;
+    if (end.reason == CloseReason::normal || end.reason == CloseReason::application) {
+      end.reason = CloseReason::close_timeout;
+    }
+    end.code = ws::abnormal;
+    if (!end.detail.empty()) end.detail += ", ";
+    end.detail += "no Close frame within timeouts.close";
+    return finish(std::move(end));
+  }
+  if (now >= pong_due_ms_) check_pong();
+  if (end_ == nullptr && now >= message_due_ms_) {
+    message_due_ms_ = TimerWheel::never;
+    // While we do not read, it is not the peer who lets us wait.
+    if (pause_reasons_ == 0) {
+      close_by_rule(ws::policy_violation, CloseReason::message_timeout, "timeouts.message");
+    }
+  }
+  if (now >= watermark_due_ms_ && state_ == ReadyState::open) {
+    watermark_due_ms_ = TimerWheel::never;
+    counters_.slow_consumer_closes.add();
+    close_by_rule(ws::try_again_later, CloseReason::slow_consumer,
+                  "buffers.high_watermark_timeout");
+  }
+  if (is_idle(now)) {
+    close_by_rule(ws::going_away, CloseReason::idle_timeout, "timeouts.idle");
+  }
+  if (now >= ping_due_ms_ && state_ == ReadyState::open) {
+    ping_due_ms_ = now + settings_.keepalive.ping_interval_ms;
+    // One ping at a time: an unanswered one says all there is to say.
+    if (pong_due_ms_ == TimerWheel::never) send_ping();
+  }
+  if (end_ == nullptr) wheel_.set(*this, next_deadline());
+}
+
+bool Session::is_idle(std::uint64_t now) const {
+  return settings_.timeouts.idle_ms != 0 && state_ == ReadyState::open &&
+         now >= last_message_ms_ + settings_.timeouts.idle_ms;
+}
+
+void Session::check_pong() {
+  // A peer that sends, or takes what waits for it, is alive: its pong stands in the queue behind a
+  // large message, or our ping does. While we do not read and nothing waits for it, we cannot know;
+  // TCP_USER_TIMEOUT and the idle timeout watch over that.
+  const bool unknown = pause_reasons_ != 0 && transport_.buffered_bytes() == 0;
+  if (alive_ || unknown) {
+    alive_ = false;
+    pong_due_ms_ = wheel_.now_ms() + settings_.keepalive.pong_timeout_ms;
+    return;
+  }
+  counters_.pong_timeouts.add();
+  abort(Initiator::gateway, CloseReason::pong_timeout, "keepalive.pong_timeout");
+}
+
+// ---- Closing
+
+bool Session::close(std::uint16_t code, std::string_view reason, Initiator initiator) {
+  if (!ws::application_may_send(code) || reason.size() > 123 ||
+      !ws::is_valid_utf8(as_bytes(reason))) {
+    return false;
+  }
+  start_closing(code, reason,
+                {.initiator = initiator,
+                 .reason = code == ws::normal ? CloseReason::normal : CloseReason::application,
+                 .detail = {}});
+  return true;
+}
+
+void Session::close_by_rule(std::uint16_t code, CloseReason reason, std::string rule,
+                            Initiator initiator) {
+  const std::string text = rule;
+  start_closing(code, text, {.initiator = initiator, .reason = reason, .detail = std::move(rule)});
+}
+
+// RFC 6455 7.1.2: start the closing handshake.
+void Session::start_closing(std::uint16_t code, std::string_view text, SessionEnd why) {
+  if (state_ != ReadyState::open) return;
+  closing_ = std::make_unique<SessionEnd>(std::move(why));
+  put_all_held();
+  state_ = ReadyState::closing;
+  send_close(code, text);
+  ping_due_ms_ = pong_due_ms_ = message_due_ms_ = watermark_due_ms_ = TimerWheel::never;
+  close_due_ms_ = wheel_.now_ms() + settings_.timeouts.close_ms;
+  arm(close_due_ms_);
+  // Nothing that still comes is delivered; the peer's Close frame has to be found in it.
+  pause_reasons_ = 0;
+  update_reading();
+  owner_.on_session_wake();
+}
+
+void Session::drain() {
+  if (state_ != ReadyState::open) return;
+  draining_ = protocol_.in_message();
+  if (!draining_) close_by_rule(ws::going_away, CloseReason::drain, "shutting down");
+}
+
+void Session::on_peer_end() {
+  if (end_ != nullptr) return;
+  SessionEnd end = closing_ != nullptr
+                       ? *closing_
+                       : SessionEnd{.initiator = Initiator::client,
+                                    .reason = CloseReason::lost,
+                                    .detail = "end of stream without a Close frame"};
+  end.code = ws::abnormal;
+  end.was_clean = false;
+  finish(std::move(end));
+}
+
+void Session::on_failure(net::FailureKind kind, const Error& error) {
+  abort(Initiator::network,
+        kind == net::FailureKind::tls ? CloseReason::tls_error : CloseReason::reset, error.message);
+}
+
+void Session::abort(Initiator initiator, CloseReason reason, std::string detail) {
+  if (end_ != nullptr) return;
+  finish({.initiator = initiator,
+          .reason = reason,
+          .code = ws::abnormal,
+          .detail = std::move(detail)});
+}
+
+void Session::finish(SessionEnd end) {
+  if (over_high_) counters_.paused_ms.add(wheel_.now_ms() - over_high_since_ms_);
+  state_ = ReadyState::closed;
+  end_ = std::make_unique<SessionEnd>(std::move(end));
+  closing_.reset();
+  wheel_.set(*this, TimerWheel::never);
+  owner_.on_session_end();
+}
+
+}  // namespace sluice

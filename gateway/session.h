@@ -1,0 +1,211 @@
+// Session: a ws::Protocol over a Transport, for either end of a WebSocket.
+//
+// It turns what arrives into messages for its owner, keeps the peer alive with pings, runs the
+// closing handshake, and stands between a sender and a peer that does not read: watermarks, limits
+// and the route's slow_consumer policy are kept here. All of it happens on the worker's thread.
+//
+// The owner hands in what the transport says (receive(), on_sent(), ...), and calls turn_end() at
+// the end of each turn in which on_wake() was called. Only receive() and turn_end() deliver
+// messages; send(), close(), pause() and resume() never do.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/timer_wheel.h"
+#include "config/config.h"
+#include "metrics/counters.h"
+#include "net/transport.h"
+#include "websocket.h"
+#include "ws/message_assembler.h"
+#include "ws/protocol.h"
+
+namespace sluice {
+
+// What a route says about its sessions. One a route; outlives them.
+struct SessionSettings {
+  explicit SessionSettings(const config::Route& route);
+
+  ws::ProtocolLimits protocol;
+  config::SlowConsumer slow_consumer;
+  config::Buffers buffers;
+  config::Limits limits;
+  config::Timeouts timeouts;
+  config::Keepalive keepalive;
+};
+
+// How a session ended, in all the words that the log, the metrics and the bridge need.
+struct SessionEnd {
+  metrics::Initiator initiator = metrics::Initiator::network;
+  metrics::CloseReason reason = metrics::CloseReason::reset;
+  std::uint16_t code = 1006;  // as a browser's CloseEvent would have it
+  std::string text{};         // the close reason on the wire
+  bool was_clean = false;     // both Close frames were exchanged
+  std::string detail{};       // for the log: which rule, which limit, which error
+};
+
+class Session final : private TimerWheel::Entry {
+ public:
+  class Owner {
+   public:
+    // A whole message; valid during the call. Only while OPEN.
+    virtual void on_session_message(MessageType type, Bytes payload) = 0;
+    // buffered_amount() is under the low watermark again.
+    virtual void on_session_drain() = 0;
+    // The session wants turn_end() to be called at the end of this turn.
+    virtual void on_session_wake() = 0;
+    // The session is over: end() tells how. Once. What is queued may still be flushed.
+    virtual void on_session_end() = 0;
+
+   protected:
+    ~Owner() = default;
+  };
+
+  // Why the peer is not read. Resuming one reason does not undo another.
+  enum PauseReason : std::uint8_t {
+    asked = 1,        // the bridge called pause()
+    output_full = 2,  // the peer does not read what it is sent
+  };
+
+  // What the access record tells of a session.
+  struct Totals {
+    std::uint64_t messages[metrics::direction_count] = {};
+    std::uint64_t payload_bytes[metrics::direction_count] = {};
+    std::uint64_t buffered_bytes_max = 0;
+  };
+
+  // Everything passed by reference outlives the session.
+  Session(ws::Role role, const SessionSettings& settings, net::Transport& transport,
+          TimerWheel& wheel, metrics::RouteCounters& counters, metrics::ConnectionSlot& slot,
+          Owner& owner);
+  ~Session() override;
+
+  // ---- What the transport says.
+  void receive(MutableBytes bytes);
+  void on_sent();
+  void on_peer_end();  // FIN
+  void on_failure(net::FailureKind kind, const Error& error);
+  // To be called after the transport was flushed.
+  void on_flushed() { update_buffered(); }
+
+  // Delivers what a resume() or a drained buffer has made possible.
+  void turn_end();
+
+  // ---- What the bridge does (websocket.h).
+  ReadyState ready_state() const { return state_; }
+  std::size_t buffered_amount() const { return transport_.buffered_bytes() + backlog_bytes_; }
+  void send(MessageType type, Bytes payload);
+  bool close(std::uint16_t code, std::string_view reason, metrics::Initiator initiator);
+  void pause(PauseReason reason);
+  void resume(PauseReason reason);
+
+  // ---- What the gateway does.
+  // Starts the closing handshake by a rule of ours, with a code of ours. The rule's name is the
+  // close reason on the wire, and stands in the log.
+  void close_by_rule(std::uint16_t code, metrics::CloseReason reason, std::string rule,
+                     metrics::Initiator initiator = metrics::Initiator::gateway);
+  // Closes with 1001, when the message that is being received has arrived whole.
+  void drain();
+  // Ends the session without a closing handshake.
+  void abort(metrics::Initiator initiator, metrics::CloseReason reason, std::string detail);
+
+  const SessionEnd* end() const { return end_.get(); }  // null while it lasts
+  const Totals& totals() const { return totals_; }
+
+ private:
+  struct HeldMessage {
+    MessageType type;
+    std::vector<std::uint8_t> payload;
+  };
+  // The present second, for limits per second.
+  struct RateWindow {
+    std::uint64_t start_ms = 0;
+    std::uint64_t bytes = 0;
+    std::uint32_t messages = 0;
+    std::uint32_t control_frames = 0;
+  };
+
+  void on_deadline() override;
+  std::uint64_t next_deadline() const;
+  void arm(std::uint64_t due_ms);
+
+  void consume(MutableBytes bytes);
+  void consume_stash();
+  void handle_events();
+  void handle(const ws::Event& event);
+  void on_data(const ws::Event& event);
+  void on_message(const ws::Event& event);
+  void on_ping(const ws::Event& event);
+  void on_pong(const ws::Event& event);
+  void on_close(const ws::Event& event);
+  void on_violation(const ws::Event& event);
+  void watch_unfinished_message();
+
+  RateWindow& rate_window();
+  bool too_many_messages(const ws::Event& data);
+  bool too_many_control_frames();
+  void close_rate_limited(metrics::Limit limit, const char* what);
+
+  bool held_back(std::size_t frame_bytes, MessageType type, Bytes payload);
+  void hold(std::size_t frame_bytes, MessageType type, Bytes payload);
+  void put_oldest_held();
+  void put_held_while_taken();
+  void put_all_held();
+  void put(MessageType type, Bytes payload);
+  void send_pong(Bytes payload);
+  void send_ping();
+  void send_close(std::uint16_t code, std::string_view reason);
+  void wrote(std::size_t size_before);
+  void update_buffered();
+  void over_high_watermark();
+  void under_low_watermark();
+
+  void check_pong();
+  bool is_idle(std::uint64_t now) const;
+  void update_reading();
+  void start_closing(std::uint16_t code, std::string_view text, SessionEnd why);
+  void finish(SessionEnd end);
+
+  const SessionSettings& settings_;
+  net::Transport& transport_;
+  TimerWheel& wheel_;
+  metrics::RouteCounters& counters_;
+  metrics::ConnectionSlot& slot_;
+  Owner& owner_;
+
+  ws::Protocol protocol_;
+  ws::MessageAssembler assembler_;
+  Totals totals_;
+
+  std::vector<std::uint8_t> stash_;  // received while paused, not yet given to the protocol
+  std::size_t stash_begin_ = 0;
+  std::unique_ptr<std::deque<HeldMessage>> backlog_;  // drop_oldest: not yet begun to be sent
+  std::size_t backlog_bytes_ = 0;
+  std::unique_ptr<std::string> pending_pong_;  // the latest ping's payload, while we are blocked
+  std::unique_ptr<RateWindow> rate_;
+
+  std::uint64_t ping_due_ms_ = TimerWheel::never;
+  std::uint64_t pong_due_ms_ = TimerWheel::never;
+  std::uint64_t close_due_ms_ = TimerWheel::never;
+  std::uint64_t message_due_ms_ = TimerWheel::never;
+  std::uint64_t watermark_due_ms_ = TimerWheel::never;
+  std::uint64_t last_message_ms_ = 0;
+  std::uint64_t ping_sent_ns_ = 0;
+  std::uint64_t over_high_since_ms_ = 0;
+  std::uint32_t ping_number_ = 0;
+
+  ReadyState state_ = ReadyState::open;
+  std::uint8_t pause_reasons_ = 0;
+  bool alive_ = true;  // a sign of life since the last ping
+  bool over_high_ = false;
+  bool drained_ = false;                 // on_session_drain() is due
+  bool draining_ = false;                // close with 1001 at the next message boundary
+  std::unique_ptr<SessionEnd> closing_;  // CLOSING: why; becomes end_ when the peer has answered
+  std::unique_ptr<SessionEnd> end_;
+};
+
+}  // namespace sluice

@@ -1,0 +1,131 @@
+#include "worker.h"
+
+#include <algorithm>
+#include <cassert>
+#include <chrono>
+#include <utility>
+
+#include "base/log.h"
+#include "http/response.h"
+
+namespace sluice {
+namespace {
+
+// Rounds of waking that one turn does; then the loop looks at its sockets again first.
+constexpr int wake_rounds_max = 16;
+
+constexpr std::uint64_t tick_ns = TimerWheel::tick_ms * 1'000'000;
+
+}  // namespace
+
+Worker::Worker(std::uint32_t index, uv::Loop& loop, const config::Config& config, Shared& shared,
+               metrics::WorkerCounters& counters)
+    : index_(index),
+      loop_(loop),
+      config_(config),
+      shared_(shared),
+      counters_(counters),
+      wheel_(loop.now_ms()),
+      ticker_(loop, [this] { tick(); }) {
+  loop_.at_turn_end([this] { turn_end(); });
+}
+
+Worker::~Worker() {
+  assert(connections_.empty());
+  loop_.at_turn_end({});
+}
+
+void Worker::post_connection(int fd, const net::Endpoint& peer, const net::TlsContext* tls) {
+  load_.fetch_add(1, std::memory_order_relaxed);
+  shared_.connections.fetch_add(1, std::memory_order_relaxed);
+  loop_.post([this, fd, peer, tls] { add(fd, peer, tls); });
+}
+
+void Worker::add(int fd, const net::Endpoint& peer, const net::TlsContext* tls) {
+  const std::uint64_t id = (static_cast<std::uint64_t>(index_) << 48) | ++serial_;
+  start_ticking();
+  connections_.push_back(
+      std::make_unique<Connection>(*this, id, connections_.size(), fd, peer, tls));
+  counters_.connections_active.add();
+  if (draining_) connections_.back()->drain();
+}
+
+void Worker::turn_end() {
+  for (int round = 0; round < wake_rounds_max && !woken_.empty(); ++round) {
+    waking_.swap(woken_);
+    for (Connection* connection : waking_) connection->turn_end();
+    waking_.clear();
+  }
+  // What is retired may still be among the woken.
+  if (woken_.empty()) destroy_retired();
+  if (!woken_.empty()) loop_.post([] {});
+}
+
+void Worker::destroy_retired() {
+  if (retired_.empty()) return;
+  for (Connection* connection : retired_) {
+    const std::size_t place = connection->place();
+    connections_.back()->set_place(place);
+    std::swap(connections_[place], connections_.back());
+    connections_.pop_back();
+    counters_.connections_active.subtract();
+    load_.fetch_sub(1, std::memory_order_relaxed);
+    shared_.connections.fetch_sub(1, std::memory_order_relaxed);
+  }
+  retired_.clear();
+  report_if_empty();
+}
+
+// ---- Time
+
+void Worker::start_ticking() {
+  if (ticker_.active()) return;
+  wheel_.advance(loop_.now_ms());
+  tick_due_ns_ = uv::now_ns() + tick_ns;
+  ticker_.start(TimerWheel::tick_ms, TimerWheel::tick_ms);
+}
+
+void Worker::tick() {
+  const std::uint64_t now_ns = uv::now_ns();
+  // The loop's clock has whole milliseconds: less than one late is not late.
+  const std::uint64_t late_us = now_ns > tick_due_ns_ ? (now_ns - tick_due_ns_) / 1000 : 0;
+  counters_.loop_lag_us.set(late_us);
+  counters_.loop_lag.observe(metrics::loop_lag_bounds_us, late_us);
+  tick_due_ns_ = now_ns + tick_ns;
+  wheel_.advance(loop_.now_ms());
+  if (connections_.empty()) ticker_.stop();
+}
+
+const std::string& Worker::http_date() {
+  if (http_date_.empty() || loop_.now_ms() - http_date_ms_ >= 1000) {
+    const auto now = std::chrono::system_clock::now().time_since_epoch();
+    http_date_ = http::http_date(std::chrono::duration_cast<std::chrono::seconds>(now).count());
+    http_date_ms_ = loop_.now_ms();
+  }
+  return http_date_;
+}
+
+// ---- Shutdown
+
+void Worker::drain(std::uint64_t timeout_ms, std::function<void()> on_empty) {
+  draining_ = true;
+  on_empty_ = std::move(on_empty);
+  for (const auto& connection : connections_) connection->drain();
+  drain_deadline_ = std::make_unique<uv::Timer>(loop_, [this] { cut(); });
+  drain_deadline_->start(timeout_ms);
+  report_if_empty();
+}
+
+void Worker::cut() {
+  for (const auto& connection : connections_) connection->cut();
+}
+
+void Worker::report_if_empty() {
+  if (!draining_ || !connections_.empty() || !on_empty_) return;
+  drain_deadline_.reset();
+  const auto on_empty = std::move(on_empty_);
+  on_empty_ = nullptr;
+  on_empty();
+}
+
+}  // namespace sluice

@@ -1,0 +1,101 @@
+// Worker: one loop with the connections that were given to it. Everything here but
+// post_connection() and load() happens on the loop's thread, without locks.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/timer_wheel.h"
+#include "config/config.h"
+#include "connection.h"
+#include "metrics/counters.h"
+#include "net/socket.h"
+#include "route_table.h"
+#include "uv/loop.h"
+#include "uv/timer.h"
+
+namespace sluice {
+
+// What all workers share.
+struct Shared {
+  std::atomic<std::uint32_t> connections{0};  // of all workers, handshaking ones included
+  std::uint32_t connections_max = 0;
+};
+
+class Worker {
+ public:
+  // Everything passed by reference outlives the worker. `index` numbers the connections.
+  Worker(std::uint32_t index, uv::Loop& loop, const config::Config& config, Shared& shared,
+         metrics::WorkerCounters& counters);
+  // All connections must be gone.
+  ~Worker();
+  Worker(const Worker&) = delete;
+  Worker& operator=(const Worker&) = delete;
+
+  // Before the first connection.
+  RouteTable& routes() { return routes_; }
+
+  // ---- On any thread
+  // Takes an accepted socket. `tls` outlives the worker.
+  void post_connection(int fd, const net::Endpoint& peer, const net::TlsContext* tls);
+  // Connections it has, those under way to it included.
+  std::uint32_t load() const { return load_.load(std::memory_order_relaxed); }
+
+  // ---- On the loop's thread
+  void add(int fd, const net::Endpoint& peer, const net::TlsContext* tls);
+  // Closes every connection politely, and cuts those that are left after `timeout_ms`. Calls
+  // `on_empty` when none is left.
+  void drain(std::uint64_t timeout_ms, std::function<void()> on_empty);
+  // Ends a drain now.
+  void cut();
+
+  // ---- For connections
+  void wake(Connection& connection) { woken_.push_back(&connection); }
+  void retire(Connection& connection) { retired_.push_back(&connection); }
+  uv::Loop& loop() { return loop_; }
+  TimerWheel& wheel() { return wheel_; }
+  net::IoBuffers& buffers() { return buffers_; }
+  const config::Config& config() const { return config_; }
+  metrics::WorkerCounters& counters() { return counters_; }
+  Shared& shared() { return shared_; }
+  bool draining() const { return draining_; }
+  const std::string& http_date();
+
+ private:
+  void turn_end();
+  void destroy_retired();
+  void tick();
+  void start_ticking();
+  void report_if_empty();
+
+  const std::uint32_t index_;
+  uv::Loop& loop_;
+  const config::Config& config_;
+  Shared& shared_;
+  metrics::WorkerCounters& counters_;
+  net::IoBuffers buffers_;
+  TimerWheel wheel_;
+  RouteTable routes_;
+  uv::Timer ticker_;
+  std::uint64_t tick_due_ns_ = 0;
+  std::atomic<std::uint32_t> load_{0};
+
+  std::vector<std::unique_ptr<Connection>> connections_;  // each knows its place
+  std::uint32_t serial_ = 0;
+  std::vector<Connection*> woken_;
+  std::vector<Connection*> waking_;  // the ones turn_end() is busy with
+  std::vector<Connection*> retired_;
+
+  std::string http_date_;
+  std::uint64_t http_date_ms_ = 0;
+
+  bool draining_ = false;
+  std::unique_ptr<uv::Timer> drain_deadline_;
+  std::function<void()> on_empty_;
+};
+
+}  // namespace sluice
