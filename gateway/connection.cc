@@ -22,6 +22,9 @@ using metrics::HandshakeResult;
 // Output that may wait while requests are answered or a file is sent; then the client has to read.
 constexpr std::size_t response_bytes_high = 256 * 1024;
 
+// What is read of a file in one turn: the other connections of the worker want theirs too.
+constexpr std::size_t body_bytes_per_turn = 1024 * 1024;
+
 // How long we read on after an error response, so that the client gets to see it: a socket that is
 // closed with unread bytes is reset, and the response with it (RFC 9112 9.6).
 constexpr std::uint64_t linger_ms = 2'000;
@@ -91,9 +94,10 @@ struct Connection::Exchange final : UpgradeRequest {
   }
 
   http::RequestParser parser;
-  std::uint64_t started_ns = 0;
+  std::uint64_t started_ns = 0;    // of the request's first byte
   std::vector<std::uint8_t> held;  // received, and not looked at before the answer has been sent
   bool close_after = false;        // this is the connection's last request
+  bool kept = false;               // it was not its first
   std::optional<http::FileBody> body;
 
   http::Upgrade upgrade;
@@ -116,7 +120,6 @@ Connection::Connection(Worker& worker, std::uint64_t id, std::size_t place, int 
                                                        static_cast<net::Transport::Owner&>(*this));
   }
   exchange_ = std::make_unique<Exchange>(worker.config().requests);
-  exchange_->started_ns = uv::now_ns();
   set_deadline(worker.config().requests.handshake_timeout_ms);
   transport_->read(true);
 }
@@ -240,6 +243,7 @@ void Connection::read_requests(MutableBytes bytes) {
          transport_->output().size() < response_bytes_high) {
     std::size_t consumed = 0;
     const bool started = exchange_->parser.started();
+    if (!started) exchange_->started_ns = uv::now_ns();
     const auto status = exchange_->parser.feed(bytes, consumed);
     bytes = bytes.subspan(consumed);
     if (status == http::RequestParser::Status::complete) {
@@ -248,7 +252,7 @@ void Connection::read_requests(MutableBytes bytes) {
       const http::RequestError& error = exchange_->parser.error();
       exchange_->close_after = true;
       refuse(HandshakeResult::bad_request, error.status, error.message);
-    } else if (!started && exchange_->parser.started() && opened_ms_ != 0) {
+    } else if (!started && exchange_->parser.started() && exchange_->kept) {
       // A further request on a kept connection has as long as the first.
       set_deadline(worker_.config().requests.handshake_timeout_ms);
     }
@@ -413,7 +417,9 @@ void Connection::respond(const http::Response& response) {
 }
 
 void Connection::pump_body() {
+  std::size_t read_bytes = 0;
   while (exchange_->body->remaining() > 0 && !transport_->blocked()) {
+    if (read_bytes >= body_bytes_per_turn) return wake();
     std::uint8_t piece[16 * 1024];
     const auto count = exchange_->body->read(piece);
     if (!count) {
@@ -424,6 +430,7 @@ void Connection::pump_body() {
       return;
     }
     transport_->output().append({piece, *count});
+    read_bytes += *count;
     if (transport_->output().size() >= response_bytes_high) transport_->flush();
     if (phase_ != Phase::responding) return;
   }
@@ -439,8 +446,7 @@ void Connection::end_response() {
     return;
   }
   exchange_->parser.reset();
-  exchange_->started_ns = uv::now_ns();
-  opened_ms_ = worker_.loop().now_ms();
+  exchange_->kept = true;
   phase_ = Phase::reading;
   route_ = nullptr;
   set_deadline(worker_.config().requests.keep_alive_timeout_ms);
@@ -501,6 +507,7 @@ void Connection::open_session(std::string_view protocol) {
                                 counters(), *slot_, static_cast<Session::Owner&>(*this));
   if (worker_.config().log.access) log_open(request);
   transport_->read(true);
+  if (draining_) session_->drain();
   wake();
 }
 
@@ -634,6 +641,8 @@ void Connection::turn_end() {
     session_->turn_end();
   } else if (phase_ == Phase::reading) {
     read_held();
+  } else if (phase_ == Phase::responding) {
+    pump_body();
   }
   in_event_ = false;
   if (session_ != nullptr && session_->end() != nullptr) conclude();
@@ -708,13 +717,13 @@ void Connection::conclude() {
         .add();
     counters().duration.observe(metrics::duration_bounds_ms, worker_.loop().now_ms() - opened_ms_);
     if (worker_.config().log.access) log_close(end);
-    worker_.counters().connections.give_back(*slot_);
-    slot_ = nullptr;
     route_->open->fetch_sub(1, std::memory_order_relaxed);
   }
-  const auto bridge = std::move(bridge_);
-  if (bridge != nullptr) bridge->on_close(event);
+  if (const auto bridge = std::move(bridge_); bridge != nullptr) bridge->on_close(event);
+  if (session_ == nullptr) return;
   session_.reset();
+  worker_.counters().connections.give_back(*slot_);
+  slot_ = nullptr;
 }
 
 // ---- Counting and logging

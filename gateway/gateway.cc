@@ -358,6 +358,7 @@ void Gateway::begin_shutdown() {
 }
 
 void Gateway::end_at_once() {
+  if (workers_left_ == 0) return;  // it is ending already
   for (const auto& thread : threads_) {
     Worker& worker = *thread->worker;
     thread->loop.post([&worker] { worker.cut(); });

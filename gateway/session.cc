@@ -480,13 +480,21 @@ void Session::resume(PauseReason reason) {
 }
 
 void Session::update_reading() {
-  const bool paused = pause_reasons_ != 0;
-  if (paused != slot_.read_paused.load(std::memory_order_relaxed)) {
-    slot_.read_paused.store(paused, std::memory_order_relaxed);
-    (paused ? counters_.read_pauses : counters_.read_resumes).add();
-  }
+  count_read_pause(pause_reasons_ != 0);
   // What is stashed comes before what is still in the kernel.
-  transport_.read(!paused && stash_.empty());
+  transport_.read(pause_reasons_ == 0 && stash_.empty());
+}
+
+void Session::count_read_pause(bool paused) {
+  if (paused == slot_.read_paused.load(std::memory_order_relaxed)) return;
+  slot_.read_paused.store(paused, std::memory_order_relaxed);
+  if (paused) {
+    counters_.read_pauses.add();
+    read_paused_since_ms_ = wheel_.now_ms();
+  } else {
+    counters_.read_resumes.add();
+    counters_.read_paused_ms.add(wheel_.now_ms() - read_paused_since_ms_);
+  }
 }
 
 void Session::turn_end() {
@@ -642,6 +650,7 @@ void Session::abort(Initiator initiator, CloseReason reason, std::string detail)
 
 void Session::finish(SessionEnd end) {
   if (over_high_) counters_.paused_ms.add(wheel_.now_ms() - over_high_since_ms_);
+  count_read_pause(false);
   state_ = ReadyState::closed;
   end_ = std::make_unique<SessionEnd>(std::move(end));
   closing_.reset();

@@ -167,6 +167,7 @@ class Session final : private TimerWheel::Entry {
   void check_pong();
   bool is_idle(std::uint64_t now) const;
   void update_reading();
+  void count_read_pause(bool paused);
   void start_closing(std::uint16_t code, std::string_view text, SessionEnd why);
   void finish(SessionEnd end);
 
@@ -196,6 +197,7 @@ class Session final : private TimerWheel::Entry {
   std::uint64_t last_message_ms_ = 0;
   std::uint64_t ping_sent_ns_ = 0;
   std::uint64_t over_high_since_ms_ = 0;
+  std::uint64_t read_paused_since_ms_ = 0;
   std::uint32_t ping_number_ = 0;
 
   ReadyState state_ = ReadyState::open;

@@ -1,0 +1,102 @@
+#include "ws/utf8.h"
+
+#include <cstring>
+
+namespace sluice::ws {
+namespace {
+
+constexpr std::uint64_t high_bits = 0x8080808080808080;
+
+std::uint64_t load8(const std::uint8_t* bytes) {
+  std::uint64_t word;
+  std::memcpy(&word, bytes, sizeof(word));
+  return word;
+}
+
+// The first byte that is not ASCII, or `end`.
+const std::uint8_t* skip_ascii(const std::uint8_t* at, const std::uint8_t* end) {
+  while (end - at >= 16 && ((load8(at) | load8(at + 8)) & high_bits) == 0) at += 16;
+  if (end - at >= 8 && (load8(at) & high_bits) == 0) at += 8;
+  while (at != end && *at < 0x80) ++at;
+  return at;
+}
+
+// Whether the three bytes are a character of U+1000-U+CFFF or U+E000-U+FFFF: the lead bytes E1-EC,
+// EE and EF, which put no limit of their own on the second byte. Nearly all Chinese, Japanese and
+// Korean text consists of these.
+bool is_plain_three(const std::uint8_t* at) {
+  const std::uint32_t word = static_cast<std::uint32_t>(at[0]) |
+                             static_cast<std::uint32_t>(at[1]) << 8 |
+                             static_cast<std::uint32_t>(at[2]) << 16;
+  return (word & 0xC0C0F0) == 0x8080E0 && at[0] != 0xE0 && at[0] != 0xED;
+}
+
+// Greek, Cyrillic, Hebrew, Arabic: any character of two bytes.
+const std::uint8_t* skip_two(const std::uint8_t* at, const std::uint8_t* end) {
+  while (end - at >= 2 && at[0] >= 0xC2 && at[0] <= 0xDF && (at[1] & 0xC0) == 0x80) at += 2;
+  return at;
+}
+
+const std::uint8_t* skip_plain_three(const std::uint8_t* at, const std::uint8_t* end) {
+  while (end - at >= 3 && is_plain_three(at)) at += 3;
+  return at;
+}
+
+}  // namespace
+
+// RFC 3629 section 4: the ABNF of the well-formed sequences, lead byte by lead byte.
+bool Utf8Validator::begin_character(std::uint8_t lead) {
+  if (lead < 0x80) return true;
+  low_ = 0x80;
+  high_ = 0xBF;
+  if (lead >= 0xC2 && lead <= 0xDF) {  // C0 and C1 could only begin overlong forms
+    missing_ = 1;
+  } else if (lead >= 0xE0 && lead <= 0xEF) {
+    missing_ = 2;
+    if (lead == 0xE0) low_ = 0xA0;   // below: overlong
+    if (lead == 0xED) high_ = 0x9F;  // above: surrogates, U+D800-U+DFFF
+  } else if (lead >= 0xF0 && lead <= 0xF4) {
+    missing_ = 3;
+    if (lead == 0xF0) low_ = 0x90;   // below: overlong
+    if (lead == 0xF4) high_ = 0x8F;  // above: over U+10FFFF
+  } else {
+    missing_ = 1;  // an empty range: no byte can repair it
+    low_ = 0xFF;
+    high_ = 0x00;
+    return false;
+  }
+  return true;
+}
+
+bool Utf8Validator::continue_character(std::uint8_t byte) {
+  if (byte < low_ || byte > high_) {
+    low_ = 0xFF;
+    high_ = 0x00;
+    return false;
+  }
+  --missing_;
+  low_ = 0x80;
+  high_ = 0xBF;
+  return true;
+}
+
+bool Utf8Validator::feed(Bytes bytes) {
+  const std::uint8_t* at = bytes.data();
+  const std::uint8_t* const end = at + bytes.size();
+  while (at != end) {
+    if (missing_ != 0) {
+      if (!continue_character(*at++)) return false;
+      continue;
+    }
+    at = skip_two(skip_plain_three(skip_ascii(at, end), end), end);
+    if (at != end && !begin_character(*at++)) return false;
+  }
+  return true;
+}
+
+bool is_valid_utf8(Bytes bytes) {
+  Utf8Validator validator;
+  return validator.feed(bytes) && validator.complete();
+}
+
+}  // namespace sluice::ws
