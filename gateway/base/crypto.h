@@ -4,10 +4,7 @@
 
 #include <array>
 #include <cstdint>
-#include <optional>
 #include <string>
-#include <string_view>
-#include <vector>
 
 #include "base/bytes.h"
 
@@ -18,10 +15,6 @@ std::array<std::uint8_t, 20> sha1(Bytes bytes);
 
 // RFC 4648 section 4: the alphabet with "+" and "/", padded.
 std::string base64(Bytes bytes);
-
-// Strict (RFC 4648 3.2, 3.3, 3.5): nothing if a character is foreign, the padding is missing or
-// misplaced, or the unused bits of the last character are not zero.
-std::optional<std::vector<std::uint8_t>> base64_decode(std::string_view text);
 
 // Fills `bytes` from OpenSSL's cryptographically secure generator.
 void random_bytes(MutableBytes bytes);

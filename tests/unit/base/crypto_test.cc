@@ -7,6 +7,7 @@
 #include <set>
 #include <string>
 #include <thread>
+#include <vector>
 
 using namespace sluice;
 
@@ -22,11 +23,6 @@ std::string hex(Bytes bytes) {
   return text;
 }
 
-std::string decoded(std::string_view text) {
-  const auto bytes = base64_decode(text);
-  return bytes ? std::string(as_text(*bytes)) : "nothing";
-}
-
 }  // namespace
 
 TEST_CASE("SHA-1 of the test vectors (RFC 3174 7.3)") {
@@ -36,7 +32,7 @@ TEST_CASE("SHA-1 of the test vectors (RFC 3174 7.3)") {
         "34aa973cd4c4daa4f61eeb2bdbad27316534016f");
 }
 
-TEST_CASE("base64 of the test vectors, both ways (RFC 4648 10)") {
+TEST_CASE("base64 of the test vectors (RFC 4648 10)") {
   const char* const vectors[][2] = {{"", ""},
                                     {"f", "Zg=="},
                                     {"fo", "Zm8="},
@@ -46,29 +42,8 @@ TEST_CASE("base64 of the test vectors, both ways (RFC 4648 10)") {
                                     {"foobar", "Zm9vYmFy"}};
   for (const auto& [plain, encoded] : vectors) {
     CHECK(base64(as_bytes(plain)) == encoded);
-    CHECK(decoded(encoded) == plain);
   }
   CHECK(base64(as_bytes("\xfb\xff\xbf")) == "+/+/");
-}
-
-TEST_CASE("base64 of any bytes comes back as it was") {
-  for (std::size_t size = 0; size < 70; ++size) {
-    std::vector<std::uint8_t> bytes(size);
-    random_bytes(bytes);
-    const auto back = base64_decode(base64(bytes));
-    REQUIRE(back);
-    CHECK(*back == bytes);
-  }
-}
-
-TEST_CASE("base64 that is not exact is refused (RFC 4648 3)") {
-  for (const char* text :
-       {"Z", "Zg", "Zg=", "Zm8", "=", "==", "===", "====", "Z===", "Zg==Zg==", "Zm9v\n", " Zm9v",
-        "Zm 9v", "Zm-_", "Zm=v", "Zm9vZg==\n", "Zm9v====", "Zh==" /* unused bits set */,
-        "Zm9=" /* unused bits set */}) {
-    INFO(text);
-    CHECK_FALSE(base64_decode(text));
-  }
 }
 
 TEST_CASE("random bytes fill the whole span and differ each time") {

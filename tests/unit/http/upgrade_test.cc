@@ -104,6 +104,11 @@ TEST_CASE("row 8: the key is 16 bytes in base64, once (RFC 6455 4.2.1)") {
   }
 }
 
+TEST_CASE("the unused bits of a key's last character are not looked at (RFC 6455 4.1's example)") {
+  CHECK(status_of(upgrade_lines + version_line +
+                  "Sec-WebSocket-Key: AQIDBAUGBwgJCgsMDQ4PEC==\r\n") == 101);
+}
+
 TEST_CASE("row 12: subprotocols are unique tokens (RFC 6455 4.1, RFC 9110 5.6.1)") {
   const auto offer = [](std::string_view list) {
     return status_of(good_lines + "Sec-WebSocket-Protocol: " + std::string(list) + "\r\n");
