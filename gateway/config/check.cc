@@ -1,0 +1,202 @@
+#include "config/check.h"
+
+#include <algorithm>
+#include <unordered_map>
+
+#include "base/path_pattern.h"
+#include "base/units.h"
+#include "config/syntax.h"
+#include "config/text.h"
+
+namespace sluice::config {
+namespace {
+
+const Node* find(const Node* node, std::string_view key) {
+  return node ? node->find(key) : nullptr;
+}
+
+bool is_faulty(const Node* node) {
+  return node && node->faulty;
+}
+
+// Where a setting of a route comes from: the route, or the defaults, or nowhere.
+class Origin {
+ public:
+  Origin(const Node& root, const Node& route) : defaults_(root.find("defaults")), route_(route) {}
+
+  const Node* of(std::string_view section, std::string_view key) const {
+    if (const Node* own = find(route_.find(section), key)) return own;
+    return find(find(defaults_, section), key);
+  }
+  // The setting that the route gives itself, before one from the defaults.
+  bool is_own(std::string_view section, std::string_view key) const {
+    return find(route_.find(section), key) != nullptr;
+  }
+  Position route_at() const { return route_.at; }
+
+ private:
+  const Node* defaults_;
+  const Node& route_;
+};
+
+struct Setting {
+  std::string_view section;
+  std::string_view key;
+  std::uint64_t value;
+};
+
+// Reports that `first` and `second` do not go together, at the one that the route says itself.
+void report_pair(const Origin& origin, const Setting& first, const Setting& second,
+                 const std::string& message, Findings& findings) {
+  const Node* a = origin.of(first.section, first.key);
+  const Node* b = origin.of(second.section, second.key);
+  if (is_faulty(a) || is_faulty(b)) return;
+  const bool at_first = a && (origin.is_own(first.section, first.key) || !b ||
+                              !origin.is_own(second.section, second.key));
+  const Node* at = at_first ? a : b;
+  findings.add(at ? at->at : origin.route_at(), message);
+}
+
+void check_buffers(const Route& route, const Origin& origin, Findings& findings) {
+  const Setting high{"buffers", "high_watermark", route.buffers.high_watermark_bytes};
+  const Setting low{"buffers", "low_watermark", route.buffers.low_watermark_bytes};
+  const Setting limit{"buffers", "limit", route.buffers.limit_bytes};
+  const Setting message{"limits", "max_message_size", route.limits.message_bytes_max};
+  const auto sizes = [](const Setting& a, const char* relation, const Setting& b) {
+    return std::string(a.key) + " (" + format_size(a.value) + ") must " + relation + " " +
+           std::string(b.key) + " (" + format_size(b.value) + ")";
+  };
+  if (low.value >= high.value) {
+    report_pair(origin, low, high, sizes(low, "be below", high), findings);
+  }
+  if (high.value > limit.value) {
+    report_pair(origin, high, limit, sizes(high, "not exceed", limit), findings);
+  }
+  // What a client may send it must be possible to send to a client, as /echo does.
+  if (message.value > limit.value) {
+    report_pair(origin, message, limit, sizes(message, "not exceed", limit), findings);
+  }
+}
+
+void check_plugin(const Config& config, const Route& route, const Node& node, const Node& root,
+                  Findings& findings) {
+  const auto* target = std::get_if<PluginTarget>(&route.target);
+  const Node* name = node.find("plugin");
+  if (!target || !name || name->faulty || is_faulty(root.find("plugins"))) return;
+  if (config.plugins.contains(target->plugin)) return;
+  std::vector<std::string_view> known;
+  for (const auto& [id, plugin] : config.plugins) known.push_back(id);
+  const auto meant = nearest(target->plugin, known);
+  findings.add(name->at, "no plugin " + in_quotes(target->plugin) + " is declared in \"plugins\"" +
+                             (meant ? " (did you mean " + in_quotes(*meant) + "?)" : ""));
+}
+
+// The routes that were seen, by something that no two may share, with their lines.
+using Seen = std::unordered_map<std::string, std::uint32_t>;
+
+void check_requests(const Route& route, const Node& node, Seen& seen, Findings& findings) {
+  const Node* path = node.find("path");
+  const Node* host = node.find("host");
+  if (!path || path->faulty || is_faulty(host)) return;
+  const auto pattern = parse_path_pattern(route.path);
+  if (!pattern) return;
+  const auto [first, is_new] = seen.emplace(route.host + pattern->shape(), path->at.line);
+  if (is_new) return;
+  findings.add(path->at, "this route never sees a request: the path in line " +
+                             std::to_string(first->second) + " matches the same ones");
+}
+
+void check_name(const Route& route, const Node& node, Seen& seen, Findings& findings) {
+  const Node* path = node.find("path");
+  const Node* name = node.find("name");
+  if (!path || path->faulty || is_faulty(name)) return;
+  const Position at = name ? name->at : path->at;
+  if (route.name.size() > route_name_bytes_max) {
+    findings.add(at, "too long to be the route's name: give it a \"name\" of at most " +
+                         std::to_string(route_name_bytes_max) + " bytes");
+  }
+  if (route.name == "none") {
+    findings.add(at,
+                 "the metrics call the requests without a route \"none\": give it another name");
+  }
+  const auto [first, is_new] = seen.emplace(route.name, at.line);
+  if (is_new) return;
+  findings.add(at, "the route's name " + in_quotes(route.name) + " is taken by the route in line " +
+                       std::to_string(first->second));
+}
+
+void check_routes(const Config& config, const Node& root, Findings& findings) {
+  const Node* routes = root.find("routes");
+  if (!routes || routes->items.size() != config.routes.size()) return;
+  Seen requests;
+  Seen names;
+  for (std::size_t i = 0; i < config.routes.size(); ++i) {
+    const Route& route = config.routes[i];
+    const Node& node = routes->items[i];
+    if (node.kind != Node::Kind::mapping) continue;
+    check_plugin(config, route, node, root, findings);
+    const std::size_t before = requests.size();
+    check_requests(route, node, requests, findings);
+    // A duplicate has the same name too; once is enough.
+    if (requests.size() > before) check_name(route, node, names, findings);
+    check_buffers(route, Origin(root, node), findings);
+  }
+}
+
+// Every address that is listened on, in the order of the file.
+struct Address {
+  const std::string* text;
+  const Node* node;
+};
+
+std::vector<Address> addresses(const Config& config, const Node& root) {
+  std::vector<Address> all;
+  const Node* listeners = root.find("listeners");
+  for (std::size_t i = 0; i < config.listeners.size(); ++i) {
+    all.push_back({&config.listeners[i].address, listeners->items[i].find("address")});
+  }
+  all.push_back({&config.metrics_address, find(root.find("metrics"), "address")});
+  std::erase_if(all, [](const Address& a) { return !a.node || a.node->faulty; });
+  return all;
+}
+
+void check_addresses(const Config& config, const Node& root, Findings& findings) {
+  const auto all = addresses(config, root);
+  constexpr std::size_t listeners_max = 1024;  // bounds the comparison of all with all
+  if (all.size() > listeners_max) {
+    findings.add(root.find("listeners")->at, "more than 1024 addresses to listen on");
+    return;
+  }
+  for (std::size_t i = 1; i < all.size(); ++i) {
+    const auto earlier = std::find_if(
+        all.begin(), all.begin() + static_cast<std::ptrdiff_t>(i),
+        [&](const Address& other) { return addresses_collide(*all[i].text, *other.text); });
+    if (earlier == all.begin() + static_cast<std::ptrdiff_t>(i)) continue;
+    findings.add(all[i].node->at, "the address " + *all[i].text + " collides with " +
+                                      *earlier->text + " in line " +
+                                      std::to_string(earlier->node->at.line));
+  }
+}
+
+void check_request_limits(const Config& config, const Node& root, Findings& findings) {
+  const Node* section = root.find("requests");
+  const Node* head = find(section, "max_head_size");
+  const Node* target = find(section, "max_target_size");
+  if (is_faulty(head) || is_faulty(target)) return;
+  if (config.requests.target_bytes_max < config.requests.head_bytes_max) return;
+  const Node* at = target ? target : head;
+  findings.add(at ? at->at : Position{},
+               "max_target_size (" + format_size(config.requests.target_bytes_max) +
+                   ") must be below max_head_size (" + format_size(config.requests.head_bytes_max) +
+                   "), which includes it");
+}
+
+}  // namespace
+
+void check(const Config& config, const Node& root, Findings& findings) {
+  check_addresses(config, root, findings);
+  check_request_limits(config, root, findings);
+  check_routes(config, root, findings);
+}
+
+}  // namespace sluice::config

@@ -1,0 +1,291 @@
+#include "config/yaml.h"
+
+#include <yaml-cpp/eventhandler.h>
+#include <yaml-cpp/yaml.h>
+
+#include <algorithm>
+#include <sstream>
+#include <unordered_map>
+
+#include "config/text.h"
+
+namespace sluice::config {
+namespace {
+
+Position position_of(const YAML::Mark& mark) {
+  return {static_cast<std::uint32_t>(mark.line) + 1, static_cast<std::uint32_t>(mark.column) + 1};
+}
+
+// What ends the reading at once. Not derived from the parser's exceptions: those are about syntax.
+struct Refused {
+  Position at;
+  std::string message;
+};
+
+// Turns the parser's events into a tree. Leaves the parser by an exception where going on is
+// pointless: nested too deeply, or a second document.
+class Builder final : public YAML::EventHandler {
+ public:
+  Builder(std::string_view text, const Environment& environment, Findings& findings)
+      : text_(text), environment_(environment), findings_(findings) {}
+
+  std::optional<Node> take() { return std::move(root_); }
+
+  void OnDocumentStart(const YAML::Mark& mark) override {
+    if (documents_++ > 0)
+      throw Refused{position_of(mark), "only one document is allowed in the file"};
+  }
+  void OnDocumentEnd() override {}
+
+  void OnNull(const YAML::Mark& mark, YAML::anchor_t anchor) override {
+    Node node = begin(Node::Kind::null, mark, "", anchor);
+    // The parser has read on to the next token: a value that is absent stands where its key does.
+    if (!frames_.empty() && frames_.back().key) node.at = frames_.back().key->key_at;
+    add(std::move(node));
+  }
+
+  void OnAlias(const YAML::Mark& mark, YAML::anchor_t) override {
+    Node node = begin(Node::Kind::null, mark, "", 0);
+    report(node, "aliases (*) are not supported: write the value out");
+    add(std::move(node));
+  }
+
+  void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
+                const std::string& value) override {
+    Node node = begin(Node::Kind::scalar, mark, tag, anchor);
+    node.plain = tag != "!";
+    node.text = value;
+    if (!expects_key()) fill_in(node, static_cast<std::size_t>(mark.pos));
+    add(std::move(node));
+  }
+
+  void OnSequenceStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
+                       YAML::EmitterStyle::value) override {
+    open(mark, begin(Node::Kind::sequence, mark, tag, anchor));
+  }
+  void OnSequenceEnd() override { close(); }
+
+  void OnMapStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
+                  YAML::EmitterStyle::value) override {
+    open(mark, begin(Node::Kind::mapping, mark, tag, anchor));
+  }
+  void OnMapEnd() override { close(); }
+
+ private:
+  // A collection that is not closed yet.
+  struct Frame {
+    Node node;
+    std::optional<Entry> key;                             // of a mapping: read, waits for its value
+    bool drop_value = false;                              // the key was faulty
+    std::unordered_map<std::string, std::uint32_t> keys;  // seen so far, with their lines
+  };
+
+  void report(Node& node, std::string message) {
+    node.faulty = true;
+    findings_.add(node.at, std::move(message));
+  }
+
+  Node begin(Node::Kind kind, const YAML::Mark& mark, const std::string& tag,
+             YAML::anchor_t anchor) {
+    Node node;
+    node.kind = kind;
+    node.at = position_of(mark);
+    // The parser gives plain scalars the tag "?" and quoted ones "!".
+    const bool tagged = !tag.empty() && tag != "?" && tag != "!";
+    if (tagged) report(node, "tags (!) are not supported");
+    if (anchor != 0) report(node, "anchors (&) are not supported");
+    return node;
+  }
+
+  bool expects_key() const {
+    if (frames_.empty()) return false;
+    const Frame& frame = frames_.back();
+    return frame.node.kind == Node::Kind::mapping && !frame.key && !frame.drop_value;
+  }
+
+  void fill_in(Node& node, std::size_t offset) {
+    if (node.text.find("${") == std::string::npos) {
+      filled_bytes_ += node.text.size();
+      return;
+    }
+    const std::size_t left = yaml_bytes_max - std::min(filled_bytes_, yaml_bytes_max);
+    auto text = expand(node.text, environment_, left);
+    if (text) {
+      filled_bytes_ += text->size();
+      node.text = std::move(*text);
+      return;
+    }
+    // Point at the variable if the text shows it there; escapes and folding can move it.
+    const std::size_t begin = offset + (node.plain ? 0 : 1) + text.error().offset;
+    Position at = node.at;
+    if (begin < text_.size() && text_.substr(begin).starts_with("${")) {
+      at.column += static_cast<std::uint32_t>(begin - offset);
+    }
+    node.faulty = true;
+    findings_.add(at, text.error().message);
+  }
+
+  void open(const YAML::Mark& mark, Node node) {
+    if (frames_.size() >= yaml_depth_max) {
+      throw Refused{position_of(mark),
+                    "nested more than " + std::to_string(yaml_depth_max) + " levels deep"};
+    }
+    frames_.push_back({std::move(node), {}, false, {}});
+  }
+
+  void close() {
+    Node node = std::move(frames_.back().node);
+    frames_.pop_back();
+    add(std::move(node));
+  }
+
+  void add(Node node) {
+    if (frames_.empty()) {
+      root_ = std::move(node);
+    } else if (expects_key()) {
+      add_key(frames_.back(), std::move(node));
+    } else {
+      add_value(frames_.back(), std::move(node));
+    }
+  }
+
+  void add_key(Frame& frame, Node node) {
+    frame.drop_value = !check_key(frame, node);
+    if (!frame.drop_value) frame.key = Entry{std::move(node.text), node.at, {}};
+  }
+
+  bool check_key(Frame& frame, Node& node) {
+    if (node.faulty) return false;
+    if (node.kind != Node::Kind::scalar) {
+      report(node, "a key must be a word");
+    } else if (node.text == "<<") {
+      report(node, "merge keys (<<) are not supported: write the keys out");
+    } else if (const auto [first, is_new] = frame.keys.emplace(node.text, node.at.line); !is_new) {
+      report(node, "duplicate key " + in_quotes(node.text) + " (first in line " +
+                       std::to_string(first->second) + ")");
+    }
+    frame.node.faulty |= node.faulty;
+    return !node.faulty;
+  }
+
+  void add_value(Frame& frame, Node node) {
+    if (frame.node.kind == Node::Kind::sequence) {
+      frame.node.items.push_back(std::move(node));
+    } else if (frame.key) {
+      frame.key->value = std::move(node);
+      frame.node.entries.push_back(std::move(*frame.key));
+    }
+    frame.key.reset();
+    frame.drop_value = false;
+  }
+
+  std::string_view text_;
+  const Environment& environment_;
+  Findings& findings_;
+  std::vector<Frame> frames_;
+  std::optional<Node> root_;
+  std::size_t documents_ = 0;
+  std::size_t filled_bytes_ = 0;
+};
+
+Position position_at(std::string_view text, std::size_t offset) {
+  const auto before = text.substr(0, offset);
+  const auto lines = std::count(before.begin(), before.end(), '\n');
+  const auto newline = before.rfind('\n');
+  const auto column = newline == std::string_view::npos ? offset : offset - newline - 1;
+  return {static_cast<std::uint32_t>(lines) + 1, static_cast<std::uint32_t>(column) + 1};
+}
+
+std::string describe_control(char c) {
+  if (c == '\0') return "a NUL byte is not allowed (is this a UTF-8 text?)";
+  return "the control character " + in_quotes(std::string_view(&c, 1)) +
+         " is not allowed (in double quotes it can be escaped)";
+}
+
+// YAML forbids tabs in the indentation, and parsers disagree about what they mean there.
+void report_tabs(std::string_view text, Findings& findings) {
+  std::uint32_t number = 0;
+  while (!text.empty()) {
+    ++number;
+    const auto line = text.substr(0, text.find('\n'));
+    text.remove_prefix(std::min(text.size(), line.size() + 1));
+    const auto content = std::min(line.find_first_not_of(" \t\r"), line.size());
+    const auto tab = line.substr(0, content).find('\t');
+    if (tab == std::string_view::npos || content == line.size() || line[content] == '#') continue;
+    findings.add({number, static_cast<std::uint32_t>(tab) + 1},
+                 "a tab in the indentation: YAML wants spaces");
+  }
+}
+
+// What the parser would take amiss, or not notice.
+bool check_bytes(std::string_view text, Findings& findings) {
+  if (const auto bad = invalid_utf8_at(text)) {
+    findings.add(position_at(text, *bad), "not valid UTF-8");
+    return false;
+  }
+  const auto allowed = std::string_view("\t\n\r");
+  const auto control = std::find_if(text.begin(), text.end(), [&](char c) {
+    return is_control(c) && allowed.find(c) == std::string_view::npos;
+  });
+  if (control != text.end()) {
+    const auto offset = static_cast<std::size_t>(control - text.begin());
+    findings.add(position_at(text, offset), describe_control(*control));
+    return false;
+  }
+  report_tabs(text, findings);
+  return findings.empty();
+}
+
+std::string line_at(std::string_view text, Position at) {
+  for (std::uint32_t line = 1; line < at.line && !text.empty(); ++line) {
+    text.remove_prefix(std::min(text.size(), std::min(text.find('\n'), text.size()) + 1));
+  }
+  return std::string(text.substr(0, text.find('\n')));
+}
+
+void report_syntax(std::string_view text, const YAML::Exception& error, Findings& findings) {
+  const Position at = position_of(error.mark);
+  std::string message = "not valid YAML here: " + error.msg;
+  if (line_at(text, at).find("${") != std::string::npos) {
+    message += " (inside of [ ] and { } a ${NAME} must stand in quotes)";
+  }
+  findings.add(at, std::move(message));
+}
+
+}  // namespace
+
+const Node* Node::find(std::string_view key) const {
+  const auto found = std::find_if(entries.begin(), entries.end(),
+                                  [&](const Entry& entry) { return entry.key == key; });
+  return found == entries.end() ? nullptr : &found->value;
+}
+
+std::optional<Node> parse_yaml(std::string_view text, const Environment& environment,
+                               Findings& findings) {
+  if (text.size() > yaml_bytes_max) {
+    findings.add({}, "larger than " + std::to_string(yaml_bytes_max) + " bytes");
+    return std::nullopt;
+  }
+  if (!check_bytes(text, findings)) return std::nullopt;
+  Builder builder(text, environment, findings);
+  try {
+    std::istringstream stream{std::string(text)};
+    YAML::Parser parser(stream);
+    while (parser.HandleNextDocument(builder)) {
+    }
+  } catch (const Refused& refused) {
+    findings.add(refused.at, refused.message);
+    return std::nullopt;
+  } catch (const YAML::Exception& error) {
+    report_syntax(text, error, findings);
+    return std::nullopt;
+  }
+  auto root = builder.take();
+  if (!root || (root->kind == Node::Kind::null && !root->faulty)) {
+    findings.add({1, 1}, "the file is empty: it needs at least listeners and routes");
+    return std::nullopt;
+  }
+  return root;
+}
+
+}  // namespace sluice::config

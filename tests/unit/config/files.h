@@ -1,0 +1,29 @@
+// Files of the repository that tests compare with. With SLUICE_REGENERATE=1 in the environment the
+// tests write them instead; look at the difference before you commit it.
+#pragma once
+
+#include <cstdlib>
+#include <fstream>
+#include <iterator>
+#include <string>
+
+namespace sluice::config::testing {
+
+inline std::string source_path(const std::string& path) {
+  return std::string(SLUICE_SOURCE_DIR) + "/" + path;
+}
+
+inline std::string read_text(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+}
+
+inline bool regenerating() {
+  return std::getenv("SLUICE_REGENERATE") != nullptr;
+}
+
+inline void write_text(const std::string& path, const std::string& text) {
+  std::ofstream(path, std::ios::binary) << text;
+}
+
+}  // namespace sluice::config::testing
