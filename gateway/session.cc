@@ -210,6 +210,7 @@ void Session::on_close(const ws::Event& event) {
   end.was_clean = true;
   // RFC 6455 5.5.1: the answer typically echoes the status code that was received. The reason goes
   // back too: a browser's CloseEvent shows the one of the frame that it received.
+  put_all_held();
   send_close(event.close_code, end.text);
   finish(std::move(end));
 }
@@ -505,6 +506,7 @@ void Session::turn_end() {
   }
   if (pause_reasons_ == 0 && !stash_.empty() && end_ == nullptr) {
     consume_stash();
+    if (end_ == nullptr && peer_ended_) on_peer_end();
     if (end_ == nullptr) update_reading();
   }
 }
@@ -606,8 +608,11 @@ void Session::start_closing(std::uint16_t code, std::string_view text, SessionEn
   if (state_ != ReadyState::open) return;
   closing_ = std::make_unique<SessionEnd>(std::move(why));
   put_all_held();
-  state_ = ReadyState::closing;
-  send_close(code, text);
+  if (end_ == nullptr) {
+    state_ = ReadyState::closing;
+    send_close(code, text);
+  }
+  if (end_ != nullptr) return;  // the transport broke under it
   ping_due_ms_ = pong_due_ms_ = message_due_ms_ = watermark_due_ms_ = TimerWheel::never;
   close_due_ms_ = wheel_.now_ms() + settings_.timeouts.close_ms;
   arm(close_due_ms_);
@@ -625,6 +630,9 @@ void Session::drain() {
 
 void Session::on_peer_end() {
   if (end_ != nullptr) return;
+  // A Close frame may be among what a pause has kept from being looked at.
+  peer_ended_ = true;
+  if (!stash_.empty()) return;
   SessionEnd end = closing_ != nullptr
                        ? *closing_
                        : SessionEnd{.initiator = Initiator::client,
@@ -642,14 +650,20 @@ void Session::on_failure(net::FailureKind kind, const Error& error) {
 
 void Session::abort(Initiator initiator, CloseReason reason, std::string detail) {
   if (end_ != nullptr) return;
-  finish({.initiator = initiator,
-          .reason = reason,
-          .code = ws::abnormal,
-          .detail = std::move(detail)});
+  SessionEnd end{.initiator = initiator, .reason = reason, .detail = std::move(detail)};
+  if (closing_ != nullptr) {
+    // Why we were closing says more than how the closing handshake failed.
+    const std::string how = std::exchange(end.detail, {});
+    end = *closing_;
+    end.detail += (end.detail.empty() ? "" : ", ") + how;
+  }
+  end.code = ws::abnormal;
+  finish(std::move(end));
 }
 
 void Session::finish(SessionEnd end) {
   if (over_high_) counters_.paused_ms.add(wheel_.now_ms() - over_high_since_ms_);
+  over_high_ = false;
   count_read_pause(false);
   state_ = ReadyState::closed;
   end_ = std::make_unique<SessionEnd>(std::move(end));

@@ -206,6 +206,7 @@ class Session final : private TimerWheel::Entry {
   bool over_high_ = false;
   bool drained_ = false;                 // on_session_drain() is due
   bool draining_ = false;                // close with 1001 at the next message boundary
+  bool peer_ended_ = false;  // nothing more comes, but for what is stashed
   std::unique_ptr<SessionEnd> closing_;  // CLOSING: why; becomes end_ when the peer has answered
   std::unique_ptr<SessionEnd> end_;
 };

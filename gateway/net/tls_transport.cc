@@ -66,7 +66,7 @@ void TlsTransport::decrypt() {
     }
     const int error = SSL_get_error(ssl_.get(), count);
     if (error == SSL_ERROR_ZERO_RETURN) {
-      owner_.on_end();
+      on_read_end();
     } else if (error != SSL_ERROR_WANT_READ) {
       fail_tls("read");
     }
@@ -74,9 +74,11 @@ void TlsTransport::decrypt() {
   }
 }
 
+// The peer's close_notify and its FIN mean the same, and both may come.
 void TlsTransport::on_read_end() {
-  // After close_notify the end has been told already.
-  if ((SSL_get_shutdown(ssl_.get()) & SSL_RECEIVED_SHUTDOWN) == 0) owner_.on_end();
+  if (end_told_) return;
+  end_told_ = true;
+  owner_.on_end();
 }
 
 void TlsTransport::flush() {

@@ -52,6 +52,7 @@ class TlsTransport final : public Socket {
   bool established_ = false;
   bool shutdown_wanted_ = false;
   bool close_notify_sent_ = false;
+  bool end_told_ = false;
 };
 
 }  // namespace sluice::net
