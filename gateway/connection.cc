@@ -287,17 +287,14 @@ void Connection::handle_request() {
   route_ = nullptr;
   RouteTable::Match match = worker_.routes().match(request.host, request.path);
   route_ = match.route;
-  if (worker_.draining()) {
-    refuse(HandshakeResult::draining, http::refusal(503, "shutting down", {{"Retry-After", "1"}}),
-           "shutting down");
-  } else if (worker_.shared().connections.load(std::memory_order_relaxed) >
-             worker_.shared().connections_max) {
-    counters()
-        .limit_rejections[static_cast<std::size_t>(metrics::Limit::process_connections)]
-        .add();
-    exchange_->close_after = true;
-    refuse(HandshakeResult::rejected_limit,
-           http::refusal(503, "too many connections", {{"Retry-After", "1"}}), "max_connections");
+  if (transport_->is_misdirected(request.host)) {
+    // RFC 9110 15.5.20. The name that the client gave to TLS and its Host are two virtual hosts.
+    route_ = nullptr;
+    refuse(HandshakeResult::bad_request, 421, "this connection was made for another host");
+  } else if (worker_.draining()) {
+    refuse_for_now(HandshakeResult::draining, "shutting down");
+  } else if (worker_.is_full()) {
+    refuse_over_limit(metrics::Limit::process_connections, "max_connections");
   } else if (route_ == nullptr) {
     refuse(HandshakeResult::no_route, 404, "no route for this path");
   } else if (route_->http != nullptr) {
@@ -356,10 +353,7 @@ bool Connection::admit(ServedRoute& route, const http::Upgrade& upgrade) {
   exchange_->chosen_protocol = chosen.value_or("");
   const std::uint32_t open_max = route.config.limits.connections_max;
   if (open_max != 0 && route.open->load(std::memory_order_relaxed) >= open_max) {
-    counters().limit_rejections[static_cast<std::size_t>(metrics::Limit::route_connections)].add();
-    refuse(HandshakeResult::rejected_limit,
-           http::refusal(503, "too many connections", {{"Retry-After", "1"}}),
-           "limits.max_connections");
+    refuse_over_limit(metrics::Limit::route_connections, "limits.max_connections");
     return false;
   }
   return true;
@@ -388,6 +382,17 @@ void Connection::refuse(HandshakeResult result, const http::Response& response,
   count_handshake(result);
   log_request(response.status, why);
   respond(response);
+}
+
+// For a reason that passes.
+void Connection::refuse_for_now(HandshakeResult result, std::string_view why) {
+  exchange_->close_after = true;
+  refuse(result, http::refusal(503, why, {{"Retry-After", "1"}}), why);
+}
+
+void Connection::refuse_over_limit(metrics::Limit limit, std::string_view key) {
+  counters().limit_rejections[static_cast<std::size_t>(limit)].add();
+  refuse_for_now(HandshakeResult::rejected_limit, "too many connections: " + std::string(key));
 }
 
 void Connection::respond(const http::Response& response) {

@@ -108,6 +108,8 @@ class Connection final : private net::Transport::Owner,
   void refuse(metrics::HandshakeResult result, const http::Response& response,
               std::string_view why);
   void refuse(metrics::HandshakeResult result, int status, std::string_view why);
+  void refuse_for_now(metrics::HandshakeResult result, std::string_view why);
+  void refuse_over_limit(metrics::Limit limit, std::string_view key);
   void respond(const http::Response& response);
   void pump_body();
   void end_response();

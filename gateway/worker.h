@@ -61,7 +61,10 @@ class Worker {
   net::IoBuffers& buffers() { return buffers_; }
   const config::Config& config() const { return config_; }
   metrics::WorkerCounters& counters() { return counters_; }
-  Shared& shared() { return shared_; }
+  // There are more connections, on all workers, than there may be.
+  bool is_full() const {
+    return shared_.connections.load(std::memory_order_relaxed) > shared_.connections_max;
+  }
   bool draining() const { return draining_; }
   const std::string& http_date();
 

@@ -84,6 +84,17 @@ Result<TlsContext::ContextPtr> TlsContext::load(const TlsSettings::Certificate& 
   return context;
 }
 
+bool TlsContext::is_misdirected(const SSL* ssl, const std::string& host) const {
+  const auto covers = [&host](X509* certificate) {
+    return X509_check_host(certificate, host.c_str(), host.size(), 0, nullptr) == 1;
+  };
+  if (contexts_.size() == 1 || covers(SSL_get_certificate(ssl))) return false;
+  for (const auto& context : contexts_) {
+    if (covers(SSL_CTX_get0_certificate(context.get()))) return true;
+  }
+  return false;
+}
+
 // RFC 6066 3: the name that the client asks for chooses the certificate; an unknown name gets the
 // first one, and the client decides what it thinks of that.
 int TlsContext::choose_by_name(SSL* ssl, int*, void* self) {

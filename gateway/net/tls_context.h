@@ -30,6 +30,10 @@ class TlsContext {
   // The context that a connection begins with; the client's SNI may switch it to another.
   SSL_CTX* initial() const { return contexts_.front().get(); }
 
+  // Whether `host` has a certificate here, but not the one of this connection: a request for it
+  // came the wrong way.
+  bool is_misdirected(const SSL* ssl, const std::string& host) const;
+
  private:
   struct Free {
     void operator()(SSL_CTX* context) const;

@@ -18,7 +18,10 @@ constexpr std::size_t encrypted_bytes_high = 64 * 1024;
 
 TlsTransport::TlsTransport(uv::Loop& loop, IoBuffers& buffers, int fd, const TlsContext& context,
                            Transport::Owner& owner)
-    : Socket(loop, buffers, fd, owner), ssl_(SSL_new(context.initial())), encrypted_(buffers.pool) {
+    : Socket(loop, buffers, fd, owner),
+      context_(context),
+      ssl_(SSL_new(context.initial())),
+      encrypted_(buffers.pool) {
   BIO* bio = BIO_new(bio_method());
   BIO_set_data(bio, this);
   BIO_set_init(bio, 1);
@@ -34,6 +37,10 @@ void TlsTransport::Free::operator()(SSL* ssl) const {
 
 const char* TlsTransport::tls_version() const {
   return SSL_get_version(ssl_.get());
+}
+
+bool TlsTransport::is_misdirected(const std::string& host) const {
+  return context_.is_misdirected(ssl_.get(), host);
 }
 
 void TlsTransport::on_read(MutableBytes bytes) {

@@ -27,6 +27,7 @@ class TlsTransport final : public Socket {
   std::size_t encrypted_bytes() const override { return encrypted_.size(); }
   bool secure() const override { return true; }
   const char* tls_version() const override;
+  bool is_misdirected(const std::string& host) const override;
 
  private:
   struct Free {
@@ -46,6 +47,7 @@ class TlsTransport final : public Socket {
   static int bio_write(BIO* bio, const char* bytes, int size);
   static long bio_control(BIO* bio, int command, long number, void* pointer);
 
+  const TlsContext& context_;
   std::unique_ptr<SSL, Free> ssl_;
   ByteQueue encrypted_;
   MutableBytes received_;  // of the present on_read(), not yet taken by OpenSSL

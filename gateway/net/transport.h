@@ -8,6 +8,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <string>
 
 #include "base/byte_queue.h"
 #include "base/bytes.h"
@@ -64,6 +65,8 @@ class Transport {
   virtual std::size_t encrypted_bytes() const { return 0; }
   virtual bool secure() const { return false; }
   virtual const char* tls_version() const { return ""; }
+  // Requests for this host belong to another certificate than the one of this stream.
+  virtual bool is_misdirected(const std::string&) const { return false; }
 
   std::size_t buffered_bytes() const { return output_.size() + encrypted_bytes(); }
 
