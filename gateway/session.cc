@@ -121,8 +121,9 @@ void Session::handle_events() {
     const auto event = protocol_.next_event();
     if (!event) break;
     handle(*event);
+    // At the first boundary: a busy client may never pause between two messages.
+    if (draining_ && end_ == nullptr && !protocol_.in_message()) drain();
   }
-  if (draining_ && end_ == nullptr && !protocol_.in_message()) drain();
 }
 
 void Session::handle(const ws::Event& event) {
