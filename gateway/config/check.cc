@@ -61,7 +61,6 @@ void check_buffers(const Route& route, const Origin& origin, Findings& findings)
   const Setting high{"buffers", "high_watermark", route.buffers.high_watermark_bytes};
   const Setting low{"buffers", "low_watermark", route.buffers.low_watermark_bytes};
   const Setting limit{"buffers", "limit", route.buffers.limit_bytes};
-  const Setting message{"limits", "max_message_size", route.limits.message_bytes_max};
   const auto sizes = [](const Setting& a, const char* relation, const Setting& b) {
     return std::string(a.key) + " (" + format_size(a.value) + ") must " + relation + " " +
            std::string(b.key) + " (" + format_size(b.value) + ")";
@@ -71,10 +70,6 @@ void check_buffers(const Route& route, const Origin& origin, Findings& findings)
   }
   if (high.value > limit.value) {
     report_pair(origin, high, limit, sizes(high, "not exceed", limit), findings);
-  }
-  // What a client may send it must be possible to send to a client, as /echo does.
-  if (message.value > limit.value) {
-    report_pair(origin, message, limit, sizes(message, "not exceed", limit), findings);
   }
 }
 

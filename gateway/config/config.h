@@ -43,9 +43,10 @@ enum class SlowConsumer {
 
 struct Buffers {
   std::uint64_t high_watermark_bytes = 256 * 1024;
-  std::uint64_t low_watermark_bytes = 64 * 1024;
+  std::uint64_t low_watermark_bytes = 64 * 1024;  // a quarter of the high one unless given
   std::uint64_t high_watermark_timeout_ms = 30'000;
-  // No client's bufferedAmount ever exceeds this by more than one message.
+  // No client's bufferedAmount ever exceeds this by more than one message. 16 times the high
+  // watermark unless given.
   std::uint64_t limit_bytes = 4 * 1024 * 1024;
 };
 

@@ -72,13 +72,17 @@ void visit(Keys& keys, Buffers& buffers) {
                "The client counts as slow when its `bufferedAmount` goes over "
                "this, and `slow_consumer` says what happens."},
               buffers.high_watermark_bytes, buffer_size);
-  keys.number({"low_watermark", "Sending resumes when `bufferedAmount` has fallen to this."},
+  keys.number({"low_watermark",
+               "Sending resumes when `bufferedAmount` has fallen to this. A quarter "
+               "of `high_watermark` unless given."},
               buffers.low_watermark_bytes, {Unit::bytes, 0, gib});
   keys.number({"high_watermark_timeout",
                "With `slow_consumer: close`, how long a client may stay "
                "over the high watermark."},
               buffers.high_watermark_timeout_ms, duration);
-  keys.number({"limit", "No client's `bufferedAmount` goes over this by more than one message."},
+  keys.number({"limit",
+               "No client's `bufferedAmount` goes over this by more than one message. "
+               "16 times `high_watermark` unless given."},
               buffers.limit_bytes, buffer_size);
 }
 

@@ -13,12 +13,28 @@ namespace sluice::config {
 namespace {
 
 // What follows from the place in the file, or from other settings.
+bool says(const Node* holder, std::string_view key) {
+  const Node* buffers = holder ? holder->find("buffers") : nullptr;
+  return buffers && buffers->find(key);
+}
+
+// Whoever sets the high watermark alone gets the others in proportion.
+void complete_buffers(Buffers& buffers, const Node* defaults, const Node& route) {
+  if (!says(defaults, "low_watermark") && !says(&route, "low_watermark")) {
+    buffers.low_watermark_bytes = buffers.high_watermark_bytes / 4;
+  }
+  if (!says(defaults, "limit") && !says(&route, "limit")) {
+    buffers.limit_bytes = buffers.high_watermark_bytes * 16;
+  }
+}
+
 void complete(Config& config, const Node& root) {
   const Node* routes = root.find("routes");
   for (std::size_t i = 0; i < config.routes.size(); ++i) {
     Route& route = config.routes[i];
     route.line = routes->items[i].at.line;
     if (route.name.empty()) route.name = route.host + route.path;
+    complete_buffers(route.buffers, root.find("defaults"), routes->items[i]);
   }
   for (auto& [id, plugin] : config.plugins) {
     if (plugin.config.empty()) plugin.config = "{}";
