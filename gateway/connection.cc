@@ -604,6 +604,7 @@ void Connection::on_deadline() {
     case Phase::deciding:
       exchange_->close_after = true;
       refuse(HandshakeResult::timeout, 504, "the plugin did not decide in time");
+      wake();  // the bridge hears of it
       break;
     case Phase::responding:
     case Phase::lingering:

@@ -14,26 +14,17 @@
 #include "base/build.h"
 #include "base/cores.h"
 #include "base/log.h"
+#include "metrics/process.h"
 #include "net/address.h"
 
 namespace sluice {
 namespace {
 
-// Descriptors that are not connections: listeners, loops, logs, plugins' files.
-constexpr std::uint64_t reserved_descriptors = 64;
+// Descriptors that stay free for scrapes, files and plugins.
+constexpr std::uint64_t spare_descriptors = 64;
 
-// A connection takes one descriptor, and a second one while it sends a file.
-std::uint32_t connections_from_rlimit() {
-  rlimit limit{};
-  if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) {
-    return std::numeric_limits<std::uint32_t>::max();
-  }
-  const std::uint64_t usable = limit.rlim_cur > 2 * reserved_descriptors
-                                   ? limit.rlim_cur - reserved_descriptors
-                                   : limit.rlim_cur / 2;
-  return static_cast<std::uint32_t>(
-      std::min<std::uint64_t>(usable, std::numeric_limits<std::uint32_t>::max()));
-}
+// How often a full process says so in its log.
+constexpr std::uint64_t full_log_interval_ms = 1'000;
 
 // Processes are often started with a low soft limit that they may raise.
 void raise_descriptor_limit() {
@@ -84,8 +75,6 @@ Gateway::Gateway(config::Config config, std::vector<std::string> plugin_path)
   // A write to a socket whose peer has gone is an error like others, not the end of the process.
   std::signal(SIGPIPE, SIG_IGN);
   raise_descriptor_limit();
-  shared_.connections_max =
-      config_.connections_max != 0 ? config_.connections_max : connections_from_rlimit();
   metrics_shared_.connections_max = std::numeric_limits<std::uint32_t>::max();
 }
 
@@ -255,7 +244,24 @@ void Gateway::add_endpoints() {
   }
 }
 
+// A connection takes one descriptor. Over `max_connections` it is told so by a 503; when few
+// descriptors are left it is closed at once, so that there is always one for a scrape.
+void Gateway::limit_connections() {
+  const metrics::ProcessFigures process = metrics::read_process();
+  const std::uint64_t free =
+      process.max_fds > process.open_fds ? process.max_fds - process.open_fds : 0;
+  const std::uint64_t spare = std::min(spare_descriptors, free / 2);
+  const auto limit = [](std::uint64_t count) {
+    return static_cast<std::uint32_t>(
+        std::min<std::uint64_t>(count, std::numeric_limits<std::uint32_t>::max()));
+  };
+  shared_.connections_max =
+      config_.connections_max != 0 ? config_.connections_max : limit(free - spare);
+  connections_cut_ = limit(free - spare / 2);
+}
+
 int Gateway::run() {
+  limit_connections();
   for (const int number : {SIGTERM, SIGINT}) {
     signals_.push_back(
         std::make_unique<uv::Signal>(loop_, number, [this, number] { on_signal(number); }));
@@ -304,10 +310,22 @@ void Gateway::on_accept(net::Listener& listener, int fd, const net::Endpoint& pe
     return;
   }
   listener_counters_.accepted.add();
+  if (shared_.connections.load(std::memory_order_relaxed) >= connections_cut_) {
+    ::close(fd);
+    return report_full();
+  }
   // Sockets live long and stay where they are: each goes to the worker that has the fewest.
   const auto least = std::ranges::min_element(
       threads_, {}, [](const auto& thread) { return thread->worker->load(); });
   (*least)->worker->post_connection(fd, peer, tls_[listener.index()].get());
+}
+
+void Gateway::report_full() {
+  listener_counters_.shed.add();
+  if (full_logged_ms_ != 0 && loop_.now_ms() - full_logged_ms_ < full_log_interval_ms) return;
+  full_logged_ms_ = loop_.now_ms();
+  log::error("out of descriptors", {{"connections", shared_.connections.load()},
+                                    {"closed_so_far", listener_counters_.shed.get()}});
 }
 
 void Gateway::on_accept_error(net::Listener& listener, int error, std::size_t shed) {

@@ -61,7 +61,9 @@ class Gateway final : private net::Listener::Owner {
   Result<std::unique_ptr<net::Listener>> open_listener(const std::string& address, int backlog,
                                                        std::size_t index);
   void add_endpoints();
+  void limit_connections();
   void report_start() const;
+  void report_full();
 
   void on_signal(int number);
   void begin_shutdown();
@@ -74,6 +76,8 @@ class Gateway final : private net::Listener::Owner {
   uv::Loop loop_;
   std::atomic<bool> draining_{false};
   Shared shared_;
+  std::uint32_t connections_cut_ = 0;  // as many descriptors as connections may take
+  std::uint64_t full_logged_ms_ = 0;
   metrics::ListenerCounters listener_counters_;
   metrics::Sources sources_;
   std::vector<std::unique_ptr<std::atomic<std::uint32_t>>> open_by_route_;

@@ -663,6 +663,7 @@ void Session::abort(Initiator initiator, CloseReason reason, std::string detail)
 }
 
 void Session::finish(SessionEnd end) {
+  if (end_ != nullptr) return;  // the transport broke under the Close frame
   if (over_high_) counters_.paused_ms.add(wheel_.now_ms() - over_high_since_ms_);
   over_high_ = false;
   count_read_pause(false);
