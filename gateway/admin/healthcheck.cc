@@ -38,13 +38,13 @@ Result<std::string> ask(int fd, const net::Address& address) {
 
 }  // namespace
 
-Result<> check_health(const std::string& text) {
-  auto address = net::Address::parse(text);
-  if (!address) return tl::unexpected(address.error());
-  address = net::Address::parse(reachable(*address, text));
-  const int fd = ::socket(address->family(), SOCK_STREAM | SOCK_CLOEXEC, 0);
+Result<> check_health(const std::string& address) {
+  auto parsed = net::Address::parse(address);
+  if (!parsed) return tl::unexpected(parsed.error());
+  parsed = net::Address::parse(reachable(*parsed, address));
+  const int fd = ::socket(parsed->family(), SOCK_STREAM | SOCK_CLOEXEC, 0);
   if (fd < 0) return fail_errno("socket", errno);
-  const auto answer = ask(fd, *address);
+  const auto answer = ask(fd, *parsed);
   ::close(fd);
   if (!answer) return tl::unexpected(answer.error());
   if (answer->starts_with("HTTP/1.1 200 ")) return {};

@@ -69,7 +69,7 @@ Result<std::uint64_t> parse(std::string_view text, const Kind& kind) {
   if (error == std::errc::result_out_of_range) return fail("the number is too large");
   if (error != std::errc{}) return fail("expected " + std::string(kind.example));
   const auto rest = text.substr(static_cast<std::size_t>(unit - text.data()));
-  const auto factor = factor_of(rest, number, kind);
+  auto factor = factor_of(rest, number, kind);
   if (!factor) return factor;
   if (number > std::numeric_limits<std::uint64_t>::max() / *factor) {
     return fail("the number is too large");

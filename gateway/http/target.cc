@@ -191,7 +191,7 @@ Result<> check_query(std::string_view query) {
 
 Result<std::string> normalise_path(std::string_view path) {
   if (!path.starts_with('/')) return fail("the path does not begin with a slash");
-  const Result<std::string> characters = normalise_characters(path);
+  Result<std::string> characters = normalise_characters(path);
   if (!characters) return characters;
   if (!is_utf8(percent_decode(*characters))) return fail("the path's escapes are not UTF-8");
   return resolve_segments(*characters);
