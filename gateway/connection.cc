@@ -110,7 +110,7 @@ struct Connection::Exchange final : UpgradeRequest {
 
 Connection::Connection(Worker& worker, std::uint64_t id, std::size_t place, int fd,
                        const net::Endpoint& peer, const net::TlsContext* tls)
-    : worker_(worker), id_(id), place_(place), peer_(peer) {
+    : worker_(worker), id_(id), peer_(peer), place_(static_cast<std::uint32_t>(place)) {
   if (tls != nullptr) {
     phase_ = Phase::securing;
     transport_ = std::make_unique<net::TlsTransport>(worker.loop(), worker.buffers(), fd, *tls,
@@ -351,12 +351,17 @@ bool Connection::admit(ServedRoute& route, const http::Upgrade& upgrade) {
     return false;
   }
   exchange_->chosen_protocol = chosen.value_or("");
+  return take_place(route);
+}
+
+// A socket has its place on the route from here to conclude(), while the bridge decides too.
+bool Connection::take_place(ServedRoute& route) {
+  const std::uint32_t taken = route.open->fetch_add(1, std::memory_order_relaxed);
   const std::uint32_t open_max = route.config.limits.connections_max;
-  if (open_max != 0 && route.open->load(std::memory_order_relaxed) >= open_max) {
-    refuse_over_limit(metrics::Limit::route_connections, "limits.max_connections");
-    return false;
-  }
-  return true;
+  if (open_max == 0 || taken < open_max) return true;
+  route.open->fetch_sub(1, std::memory_order_relaxed);
+  refuse_over_limit(metrics::Limit::route_connections, "limits.max_connections");
+  return false;
 }
 
 void Connection::open_bridge(const RouteTable::Match& match, http::Upgrade upgrade) {
@@ -504,7 +509,6 @@ void Connection::open_session(std::string_view protocol) {
   counters().handshake_duration.observe(metrics::handshake_bounds_us,
                                         (uv::now_ns() - exchange_->started_ns) / 1000);
   counters().connections_opened.add();
-  route_->open->fetch_add(1, std::memory_order_relaxed);
   transport_->set_user_timeout(route_->session.keepalive.tcp_user_timeout_ms);
   slot_ = &worker_.counters().connections.take(route_->index, transport_->secure());
   session_ =
@@ -723,8 +727,8 @@ void Connection::conclude() {
         .add();
     counters().duration.observe(metrics::duration_bounds_ms, worker_.loop().now_ms() - opened_ms_);
     if (worker_.config().log.access) log_close(end);
-    route_->open->fetch_sub(1, std::memory_order_relaxed);
   }
+  route_->open->fetch_sub(1, std::memory_order_relaxed);
   if (const auto bridge = std::move(bridge_); bridge != nullptr) bridge->on_close(event);
   if (session_ == nullptr) return;
   session_.reset();
@@ -754,12 +758,10 @@ void Connection::log_request(int status, std::string_view why) const {
   const http::Request& request = exchange_->request();
   const std::string client = peer_.to_string();
   const std::string path = loggable(request, worker_.config().log.query_strings);
-  log::Fields fields = {{"conn", id_},
-                        {"client", client},
-                        {"route", route_ == nullptr ? "none" : route_->config.name},
-                        {"method", request.method},
-                        {"path", path},
-                        {"status", status}};
+  const std::string_view route = route_ == nullptr ? "none" : std::string_view(route_->config.name);
+  log::Fields fields = {{"conn", id_},    {"client", client},
+                        {"route", route}, {"method", request.method},
+                        {"path", path},   {"status", status}};
   if (!why.empty()) fields.emplace_back("why", why);
   log::info(why.empty() ? "request" : "refused", fields);
 }

@@ -52,7 +52,7 @@ class Connection final : private net::Transport::Owner,
 
   // Where the worker keeps it.
   std::size_t place() const { return place_; }
-  void set_place(std::size_t place) { place_ = place; }
+  void set_place(std::size_t place) { place_ = static_cast<std::uint32_t>(place); }
 
  private:
   enum class Phase : std::uint8_t {
@@ -104,6 +104,7 @@ class Connection final : private net::Transport::Owner,
   void handle_plain(const RouteTable::Match& match);
   void handle_upgrade(const RouteTable::Match& match);
   bool admit(ServedRoute& route, const http::Upgrade& upgrade);
+  bool take_place(ServedRoute& route);
   void open_bridge(const RouteTable::Match& match, http::Upgrade upgrade);
   void refuse(metrics::HandshakeResult result, const http::Response& response,
               std::string_view why);
@@ -130,8 +131,8 @@ class Connection final : private net::Transport::Owner,
 
   Worker& worker_;
   const std::uint64_t id_;
-  std::size_t place_;
   const net::Endpoint peer_;
+  std::uint32_t place_;
   Phase phase_ = Phase::reading;
   bool in_event_ = false;  // an event of ours runs, and will flush when it is done
   bool waking_ = false;    // turn_end() is due

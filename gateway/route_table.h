@@ -23,9 +23,10 @@ struct ServedRoute {
   const config::Route& config;
   std::uint32_t index;  // in Config::routes, and of its counters
   SessionSettings session;
-  std::unique_ptr<BridgeFactory> bridges;      // WebSocket
-  std::shared_ptr<const http::Handler> http;   // plain requests
-  std::atomic<std::uint32_t>* open = nullptr;  // live sockets of the route on all workers
+  std::unique_ptr<BridgeFactory> bridges;     // WebSocket
+  std::shared_ptr<const http::Handler> http;  // plain requests
+  std::atomic<std::uint32_t>* open =
+      nullptr;  // sockets of the route on all workers, undecided ones too
 };
 
 class RouteTable {

@@ -66,7 +66,6 @@ Session::Session(ws::Role role, const SessionSettings& settings, net::Transport&
       slot_(slot),
       owner_(owner),
       protocol_(role, settings.protocol),
-      assembler_(settings.protocol.message_bytes_max),
       last_message_ms_(wheel.now_ms()) {
   if (settings_.keepalive.ping_interval_ms != 0) {
     ping_due_ms_ = wheel_.now_ms() + settings_.keepalive.ping_interval_ms;
@@ -76,24 +75,30 @@ Session::Session(ws::Role role, const SessionSettings& settings, net::Transport&
 
 Session::~Session() = default;
 
+Session::Congestion& Session::congestion() {
+  if (congestion_ == nullptr) congestion_ = std::make_unique<Congestion>();
+  return *congestion_;
+}
+
 // ---- Receiving
 
 void Session::receive(MutableBytes bytes) {
   if (end_ != nullptr) return;  // RFC 6455 5.5.1: what follows a Close frame is ignored
   alive_ = true;
   counters_.traffic[from_client].wire_bytes.add(bytes.size());
-  if (pause_reasons_ != 0 || !stash_.empty()) {
+  if (pause_reasons_ != 0 || has_stash()) {
     // Read before the pause took effect; no more than the transport reads at once.
-    stash_.insert(stash_.end(), bytes.begin(), bytes.end());
-    slot_.inbound_bytes.set(stash_.size() - stash_begin_);
+    std::vector<std::uint8_t>& stash = congestion().stash;
+    stash.insert(stash.end(), bytes.begin(), bytes.end());
+    slot_.inbound_bytes.set(congestion_->stash_bytes());
     return;
   }
   consume(bytes);
   const MutableBytes rest = protocol_.rest();
   if (!rest.empty() && end_ == nullptr) {
-    stash_.assign(rest.begin(), rest.end());
-    stash_begin_ = 0;
-    slot_.inbound_bytes.set(stash_.size());
+    congestion().stash.assign(rest.begin(), rest.end());
+    congestion_->stash_begin = 0;
+    slot_.inbound_bytes.set(rest.size());
   }
 }
 
@@ -104,16 +109,17 @@ void Session::consume(MutableBytes bytes) {
 }
 
 void Session::consume_stash() {
-  consume(MutableBytes(stash_).subspan(stash_begin_));
+  Congestion& held = congestion();
+  consume(MutableBytes(held.stash).subspan(held.stash_begin));
   if (end_ != nullptr) return;
   const MutableBytes rest = protocol_.rest();
   if (rest.empty()) {
-    stash_ = {};
-    stash_begin_ = 0;
+    held.stash = {};
+    held.stash_begin = 0;
   } else {
-    stash_begin_ = stash_.size() - rest.size();
+    held.stash_begin = held.stash.size() - rest.size();
   }
-  slot_.inbound_bytes.set(stash_.size() - stash_begin_);
+  slot_.inbound_bytes.set(held.stash_bytes());
 }
 
 void Session::handle_events() {
@@ -161,7 +167,7 @@ void Session::on_message(const ws::Event& event) {
   if (settings_.limits.bytes_per_second != 0 || settings_.limits.messages_per_second != 0) {
     if (too_many_messages(event)) return;
   }
-  const auto message = assembler_.add(event);
+  const auto message = assemble(event);
   if (!message) return;
   metrics::TrafficCounters& traffic = counters_.traffic[from_client];
   (event.message_type == MessageType::text ? traffic.text_messages : traffic.binary_messages).add();
@@ -169,7 +175,16 @@ void Session::on_message(const ws::Event& event) {
   ++totals_.messages[from_client];
   last_message_ms_ = wheel_.now_ms();
   owner_.on_session_message(event.message_type, *message);
-  assembler_.release();
+  assembler_.reset();
+}
+
+// A message in one piece stays where it was received.
+std::optional<Bytes> Session::assemble(const ws::Event& event) {
+  if (event.message_start && event.message_end) return event.payload;
+  if (assembler_ == nullptr) {
+    assembler_ = std::make_unique<ws::MessageAssembler>(settings_.protocol.message_bytes_max);
+  }
+  return assembler_->add(event);
 }
 
 void Session::on_ping(const ws::Event& event) {
@@ -178,7 +193,7 @@ void Session::on_ping(const ws::Event& event) {
   // RFC 6455 5.5.3: only the most recently processed Ping need be answered. While the peer reads
   // nothing, no more than one answer waits for it.
   if (transport_.blocked()) {
-    pending_pong_ = std::make_unique<std::string>(as_text(event.payload));
+    congestion().pending_pong = as_text(event.payload);
   } else {
     send_pong(event.payload);
   }
@@ -202,7 +217,7 @@ void Session::on_close(const ws::Event& event) {
   if (event.close_code != ws::no_status) {
     traffic.close_codes[metrics::close_code_index(event.close_code)].add();
   }
-  SessionEnd end = closing_ != nullptr ? *closing_
+  SessionEnd end = closing_ != nullptr ? closing_->why
                                        : SessionEnd{.initiator = Initiator::client,
                                                     .reason = reason_of(event.close_code),
                                                     .detail = {}};
@@ -314,29 +329,28 @@ bool Session::held_back(std::size_t frame_bytes, MessageType type, Bytes payload
 }
 
 void Session::hold(std::size_t frame_bytes, MessageType type, Bytes payload) {
-  if (backlog_ == nullptr) backlog_ = std::make_unique<std::deque<HeldMessage>>();
-  while (!backlog_->empty() &&
+  Congestion& held = congestion();
+  while (!held.backlog.empty() &&
          buffered_amount() + frame_bytes > settings_.buffers.high_watermark_bytes) {
-    backlog_bytes_ -= protocol_.frame_size(backlog_->front().payload.size());
-    backlog_->pop_front();
+    held.backlog_bytes -= protocol_.frame_size(held.backlog.front().payload.size());
+    held.backlog.pop_front();
     counters_.messages_dropped_oldest.add();
   }
-  backlog_->push_back({type, {payload.begin(), payload.end()}});
-  backlog_bytes_ += frame_bytes;
+  held.backlog.push_back({type, {payload.begin(), payload.end()}});
+  held.backlog_bytes += frame_bytes;
   update_buffered();
 }
 
 void Session::put_oldest_held() {
-  const HeldMessage message = std::move(backlog_->front());
-  backlog_->pop_front();
-  backlog_bytes_ -= protocol_.frame_size(message.payload.size());
-  if (backlog_->empty()) backlog_.reset();
+  const HeldMessage message = std::move(congestion_->backlog.front());
+  congestion_->backlog.pop_front();
+  congestion_->backlog_bytes -= protocol_.frame_size(message.payload.size());
   put(message.type, message.payload);
 }
 
 // One message at a time, so that those behind it can still be dropped.
 void Session::put_held_while_taken() {
-  while (backlog_ != nullptr && !transport_.blocked()) {
+  while (has_backlog() && !transport_.blocked()) {
     put_oldest_held();
     transport_.flush();
   }
@@ -344,7 +358,7 @@ void Session::put_held_while_taken() {
 
 // No message may follow the Close frame.
 void Session::put_all_held() {
-  while (backlog_ != nullptr) put_oldest_held();
+  while (has_backlog()) put_oldest_held();
 }
 
 void Session::put(MessageType type, Bytes payload) {
@@ -375,7 +389,8 @@ void Session::wrote(std::size_t size_before) {
     transport_.flush();
     update_buffered();
   }
-  owner_.on_session_wake();
+  // Whoever put the first of it there has seen to the flush.
+  if (size_before == 0) owner_.on_session_wake();
 }
 
 void Session::send_pong(Bytes payload) {
@@ -413,8 +428,8 @@ void Session::send_close(std::uint16_t code, std::string_view reason) {
 void Session::on_sent() {
   alive_ = true;
   if (end_ == nullptr && !transport_.blocked()) {
-    if (pending_pong_ != nullptr && state_ == ReadyState::open) {
-      const auto payload = std::move(pending_pong_);
+    if (congestion_ != nullptr && congestion_->pending_pong && state_ == ReadyState::open) {
+      const auto payload = std::exchange(congestion_->pending_pong, std::nullopt);
       send_pong(as_bytes(*payload));
     }
     put_held_while_taken();
@@ -437,14 +452,14 @@ void Session::update_buffered() {
 
 void Session::over_high_watermark() {
   over_high_ = true;
-  over_high_since_ms_ = wheel_.now_ms();
+  congestion().over_high_since_ms = wheel_.now_ms();
   slot_.paused.store(true, std::memory_order_relaxed);
   counters_.pauses.add();
   if (state_ != ReadyState::open) return;
   switch (settings_.slow_consumer) {
     case config::SlowConsumer::close:
-      watermark_due_ms_ = wheel_.now_ms() + settings_.buffers.high_watermark_timeout_ms;
-      arm(watermark_due_ms_);
+      congestion_->watermark_due_ms = wheel_.now_ms() + settings_.buffers.high_watermark_timeout_ms;
+      arm(congestion_->watermark_due_ms);
       [[fallthrough]];
     case config::SlowConsumer::pause:
       // What the peer asks for makes more output for it: it is not read until it reads.
@@ -458,10 +473,10 @@ void Session::over_high_watermark() {
 
 void Session::under_low_watermark() {
   over_high_ = false;
-  watermark_due_ms_ = TimerWheel::never;
+  congestion_->watermark_due_ms = TimerWheel::never;
   slot_.paused.store(false, std::memory_order_relaxed);
   counters_.resumes.add();
-  counters_.paused_ms.add(wheel_.now_ms() - over_high_since_ms_);
+  counters_.paused_ms.add(wheel_.now_ms() - congestion_->over_high_since_ms);
   if (state_ != ReadyState::open) return;
   drained_ = true;
   resume(output_full);
@@ -484,7 +499,7 @@ void Session::resume(PauseReason reason) {
 void Session::update_reading() {
   count_read_pause(pause_reasons_ != 0);
   // What is stashed comes before what is still in the kernel.
-  transport_.read(pause_reasons_ == 0 && stash_.empty());
+  transport_.read(pause_reasons_ == 0 && !has_stash());
 }
 
 void Session::count_read_pause(bool paused) {
@@ -492,10 +507,10 @@ void Session::count_read_pause(bool paused) {
   slot_.read_paused.store(paused, std::memory_order_relaxed);
   if (paused) {
     counters_.read_pauses.add();
-    read_paused_since_ms_ = wheel_.now_ms();
+    congestion().read_paused_since_ms = wheel_.now_ms();
   } else {
     counters_.read_resumes.add();
-    counters_.read_paused_ms.add(wheel_.now_ms() - read_paused_since_ms_);
+    counters_.read_paused_ms.add(wheel_.now_ms() - congestion_->read_paused_since_ms);
   }
 }
 
@@ -505,7 +520,7 @@ void Session::turn_end() {
     drained_ = false;
     if (state_ == ReadyState::open) owner_.on_session_drain();
   }
-  if (pause_reasons_ == 0 && !stash_.empty() && end_ == nullptr) {
+  if (pause_reasons_ == 0 && has_stash() && end_ == nullptr) {
     consume_stash();
     if (end_ == nullptr && peer_ended_) on_peer_end();
     if (end_ == nullptr) update_reading();
@@ -520,7 +535,7 @@ void Session::arm(std::uint64_t due_ms) {
 
 std::uint64_t Session::next_deadline() const {
   std::uint64_t due =
-      std::min({ping_due_ms_, pong_due_ms_, close_due_ms_, message_due_ms_, watermark_due_ms_});
+      std::min({ping_due_ms_, pong_due_ms_, close_due_ms(), message_due_ms_, watermark_due_ms()});
   if (settings_.timeouts.idle_ms != 0 && state_ == ReadyState::open) {
     due = std::min(due, last_message_ms_ + settings_.timeouts.idle_ms);
   }
@@ -530,8 +545,8 @@ std::uint64_t Session::next_deadline() const {
 void Session::on_deadline() {
   if (end_ != nullptr) return;
   const std::uint64_t now = wheel_.now_ms();
-  if (now >= close_due_ms_) {
-    SessionEnd end = *closing_;
+  if (now >= close_due_ms()) {
+    SessionEnd end = closing_->why;
     if (end.reason == CloseReason::normal || end.reason == CloseReason::application) {
       end.reason = CloseReason::close_timeout;
     }
@@ -548,8 +563,8 @@ void Session::on_deadline() {
       close_by_rule(ws::policy_violation, CloseReason::message_timeout, "timeouts.message");
     }
   }
-  if (now >= watermark_due_ms_ && state_ == ReadyState::open) {
-    watermark_due_ms_ = TimerWheel::never;
+  if (now >= watermark_due_ms() && state_ == ReadyState::open) {
+    congestion_->watermark_due_ms = TimerWheel::never;
     counters_.slow_consumer_closes.add();
     close_by_rule(ws::try_again_later, CloseReason::slow_consumer,
                   "buffers.high_watermark_timeout");
@@ -607,16 +622,17 @@ void Session::close_by_rule(std::uint16_t code, CloseReason reason, std::string 
 // RFC 6455 7.1.2: start the closing handshake.
 void Session::start_closing(std::uint16_t code, std::string_view text, SessionEnd why) {
   if (state_ != ReadyState::open) return;
-  closing_ = std::make_unique<SessionEnd>(std::move(why));
+  closing_ = std::make_unique<Closing>(Closing{.why = std::move(why)});
   put_all_held();
   if (end_ == nullptr) {
     state_ = ReadyState::closing;
     send_close(code, text);
   }
   if (end_ != nullptr) return;  // the transport broke under it
-  ping_due_ms_ = pong_due_ms_ = message_due_ms_ = watermark_due_ms_ = TimerWheel::never;
-  close_due_ms_ = wheel_.now_ms() + settings_.timeouts.close_ms;
-  arm(close_due_ms_);
+  ping_due_ms_ = pong_due_ms_ = message_due_ms_ = TimerWheel::never;
+  if (congestion_ != nullptr) congestion_->watermark_due_ms = TimerWheel::never;
+  closing_->due_ms = wheel_.now_ms() + settings_.timeouts.close_ms;
+  arm(closing_->due_ms);
   // Nothing that still comes is delivered; the peer's Close frame has to be found in it.
   pause_reasons_ = 0;
   update_reading();
@@ -633,9 +649,9 @@ void Session::on_peer_end() {
   if (end_ != nullptr) return;
   // A Close frame may be among what a pause has kept from being looked at.
   peer_ended_ = true;
-  if (!stash_.empty()) return;
+  if (has_stash()) return;
   SessionEnd end = closing_ != nullptr
-                       ? *closing_
+                       ? closing_->why
                        : SessionEnd{.initiator = Initiator::client,
                                     .reason = CloseReason::lost,
                                     .detail = "end of stream without a Close frame"};
@@ -655,7 +671,7 @@ void Session::abort(Initiator initiator, CloseReason reason, std::string detail)
   if (closing_ != nullptr) {
     // Why we were closing says more than how the closing handshake failed.
     const std::string how = std::exchange(end.detail, {});
-    end = *closing_;
+    end = closing_->why;
     end.detail += (end.detail.empty() ? "" : ", ") + how;
   }
   end.code = ws::abnormal;
@@ -664,7 +680,7 @@ void Session::abort(Initiator initiator, CloseReason reason, std::string detail)
 
 void Session::finish(SessionEnd end) {
   if (end_ != nullptr) return;  // the transport broke under the Close frame
-  if (over_high_) counters_.paused_ms.add(wheel_.now_ms() - over_high_since_ms_);
+  if (over_high_) counters_.paused_ms.add(wheel_.now_ms() - congestion_->over_high_since_ms);
   over_high_ = false;
   count_read_pause(false);
   state_ = ReadyState::closed;

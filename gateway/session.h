@@ -10,8 +10,9 @@
 #pragma once
 
 #include <cstdint>
-#include <deque>
+#include <list>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -97,7 +98,7 @@ class Session final : private TimerWheel::Entry {
 
   // ---- What the bridge does (websocket.h).
   ReadyState ready_state() const { return state_; }
-  std::size_t buffered_amount() const { return transport_.buffered_bytes() + backlog_bytes_; }
+  std::size_t buffered_amount() const { return transport_.buffered_bytes() + backlog_bytes(); }
   void send(MessageType type, Bytes payload);
   bool close(std::uint16_t code, std::string_view reason, metrics::Initiator initiator);
   void pause(PauseReason reason);
@@ -121,6 +122,24 @@ class Session final : private TimerWheel::Entry {
     MessageType type;
     std::vector<std::uint8_t> payload;
   };
+  // What is needed only since one of the two sides could not keep up. Most sessions never have it.
+  struct Congestion {
+    std::vector<std::uint8_t> stash;  // received while paused, not yet given to the protocol
+    std::size_t stash_begin = 0;
+    std::list<HeldMessage> backlog;  // drop_oldest: not yet begun to be sent
+    std::size_t backlog_bytes = 0;
+    std::optional<std::string> pending_pong;  // the latest ping's payload, while we are blocked
+    std::uint64_t watermark_due_ms = TimerWheel::never;
+    std::uint64_t over_high_since_ms = 0;
+    std::uint64_t read_paused_since_ms = 0;
+
+    std::size_t stash_bytes() const { return stash.size() - stash_begin; }
+  };
+  // CLOSING: why, and until when the peer may answer. Then `why` becomes end_.
+  struct Closing {
+    SessionEnd why;
+    std::uint64_t due_ms = TimerWheel::never;
+  };
   // The present second, for limits per second.
   struct RateWindow {
     std::uint64_t start_ms = 0;
@@ -128,6 +147,19 @@ class Session final : private TimerWheel::Entry {
     std::uint32_t messages = 0;
     std::uint32_t control_frames = 0;
   };
+
+  Congestion& congestion();
+  bool has_stash() const { return congestion_ != nullptr && !congestion_->stash.empty(); }
+  bool has_backlog() const { return congestion_ != nullptr && !congestion_->backlog.empty(); }
+  std::size_t backlog_bytes() const {
+    return congestion_ == nullptr ? 0 : congestion_->backlog_bytes;
+  }
+  std::uint64_t close_due_ms() const {
+    return closing_ == nullptr ? TimerWheel::never : closing_->due_ms;
+  }
+  std::uint64_t watermark_due_ms() const {
+    return congestion_ == nullptr ? TimerWheel::never : congestion_->watermark_due_ms;
+  }
 
   void on_deadline() override;
   std::uint64_t next_deadline() const;
@@ -139,6 +171,7 @@ class Session final : private TimerWheel::Entry {
   void handle(const ws::Event& event);
   void on_data(const ws::Event& event);
   void on_message(const ws::Event& event);
+  std::optional<Bytes> assemble(const ws::Event& event);
   void on_ping(const ws::Event& event);
   void on_pong(const ws::Event& event);
   void on_close(const ws::Event& event);
@@ -179,35 +212,27 @@ class Session final : private TimerWheel::Entry {
   Owner& owner_;
 
   ws::Protocol protocol_;
-  ws::MessageAssembler assembler_;
+  std::unique_ptr<ws::MessageAssembler> assembler_;  // of a message that comes in pieces
   Totals totals_;
 
-  std::vector<std::uint8_t> stash_;  // received while paused, not yet given to the protocol
-  std::size_t stash_begin_ = 0;
-  std::unique_ptr<std::deque<HeldMessage>> backlog_;  // drop_oldest: not yet begun to be sent
-  std::size_t backlog_bytes_ = 0;
-  std::unique_ptr<std::string> pending_pong_;  // the latest ping's payload, while we are blocked
+  std::unique_ptr<Congestion> congestion_;
   std::unique_ptr<RateWindow> rate_;
 
   std::uint64_t ping_due_ms_ = TimerWheel::never;
   std::uint64_t pong_due_ms_ = TimerWheel::never;
-  std::uint64_t close_due_ms_ = TimerWheel::never;
   std::uint64_t message_due_ms_ = TimerWheel::never;
-  std::uint64_t watermark_due_ms_ = TimerWheel::never;
   std::uint64_t last_message_ms_ = 0;
   std::uint64_t ping_sent_ns_ = 0;
-  std::uint64_t over_high_since_ms_ = 0;
-  std::uint64_t read_paused_since_ms_ = 0;
   std::uint32_t ping_number_ = 0;
 
   ReadyState state_ = ReadyState::open;
   std::uint8_t pause_reasons_ = 0;
-  bool alive_ = true;  // a sign of life since the last ping
-  bool over_high_ = false;
-  bool drained_ = false;                 // on_session_drain() is due
-  bool draining_ = false;                // close with 1001 at the next message boundary
-  bool peer_ended_ = false;  // nothing more comes, but for what is stashed
-  std::unique_ptr<SessionEnd> closing_;  // CLOSING: why; becomes end_ when the peer has answered
+  bool alive_ : 1 = true;  // a sign of life since the last ping
+  bool over_high_ : 1 = false;
+  bool drained_ : 1 = false;     // on_session_drain() is due
+  bool draining_ : 1 = false;    // close with 1001 at the next message boundary
+  bool peer_ended_ : 1 = false;  // nothing more comes, but for what is stashed
+  std::unique_ptr<Closing> closing_;
   std::unique_ptr<SessionEnd> end_;
 };
 

@@ -324,26 +324,30 @@ PluginInstance::Slot* PluginInstance::find(sluice_socket id) {
 // Reads nothing that the worker's thread writes, so that asking on another one is no race.
 bool PluginInstance::on_worker_thread(const char* function) {
   if (std::this_thread::get_id() == thread_) return true;
+  log_stray(function);
+  return false;
+}
+
+void PluginInstance::log_stray(const char* function) {
   // A plugin that gets this wrong may do so for each message: the 1st, 2nd, 4th, 8th ... are told.
   const std::uint64_t strays = strays_.fetch_add(1, std::memory_order_relaxed) + 1;
   if ((strays & (strays - 1)) == 0) {
     log(log::Level::error, std::string(function) + "() refused: not on the worker's thread (" +
                                std::to_string(strays) + " such calls so far)");
   }
-  return false;
 }
 
 // One client of the plugin.
 class PluginBridge final : public Bridge {
  public:
   PluginBridge(PluginInstance& instance, WebSocket& socket)
-      : instance_(instance), socket_(socket), id_(instance.add(socket)) {}
+      : instance_(instance), id_(instance.add(socket)) {}
   ~PluginBridge() override { instance_.remove(id_); }
   PluginBridge(const PluginBridge&) = delete;
   PluginBridge& operator=(const PluginBridge&) = delete;
 
   void on_open(const UpgradeRequest& request) override {
-    if (plugin().on_open == nullptr) return socket_.accept();
+    if (plugin().on_open == nullptr) return instance_.find(id_)->socket->accept();
     set_request(&request);
     call([this] { plugin().on_open(instance_.instance_, id_); });
     set_request(nullptr);
@@ -393,7 +397,6 @@ class PluginBridge final : public Bridge {
   }
 
   PluginInstance& instance_;
-  WebSocket& socket_;
   const sluice_socket id_;
 };
 

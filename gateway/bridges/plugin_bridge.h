@@ -65,6 +65,7 @@ class PluginInstance {
   // Nullptr if the socket has ended. Valid until the next add().
   Slot* find(sluice_socket id);
   bool on_worker_thread(const char* function);
+  [[gnu::noinline]] void log_stray(const char* function);
   void log(log::Level level, std::string_view text) const { log_(level, name_, text); }
 
   const sluice_plugin& plugin_;

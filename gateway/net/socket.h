@@ -53,11 +53,12 @@ class Socket : public Transport, private uv::Poll::Owner {
   void watch();
 
   int fd_;
-  bool reading_ = false;
-  bool blocked_ = false;
-  bool ended_ = false;
-  bool failed_ = false;
-  bool write_failed_ = false;
+  // Bits: idle connections are many.
+  bool reading_ : 1 = false;
+  bool blocked_ : 1 = false;
+  bool ended_ : 1 = false;
+  bool failed_ : 1 = false;
+  bool write_failed_ : 1 = false;
   uv::Poll poll_;
 };
 

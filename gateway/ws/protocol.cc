@@ -245,8 +245,13 @@ void Protocol::send_frame(Opcode opcode, bool fin, Bytes payload, ByteQueue& out
   header.payload_bytes = payload.size();
   // RFC 6455 5.1: a client masks every frame, a server none.
   if (role_ == Role::client) return send_masked(header, payload, out);
-  write_header(header, out.reserve(header_size(payload.size(), false)));
-  out.append(payload);
+  const std::size_t header_bytes = header_size(payload.size(), false);
+  if (payload.empty() || header_bytes + payload.size() > ByteQueue::max_reserve) {
+    write_header(header, out.reserve(header_bytes));
+    return out.append(payload);
+  }
+  std::uint8_t* room = out.reserve(header_bytes + payload.size());
+  std::memcpy(room + write_header(header, room), payload.data(), payload.size());
 }
 
 void Protocol::send_masked(FrameHeader header, Bytes payload, ByteQueue& out) {
