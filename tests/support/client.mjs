@@ -24,9 +24,13 @@ export class Client {
       socket.on('open', () => { socket.terminate(); reject(new Error('it opened')); });
       socket.on('error', reject);
       socket.on('unexpected-response', (_, response) => {
+        const connection = response.socket;
         let body = '';
         response.on('data', (text) => { body += text; });
-        response.on('end', () => resolve({ status: response.statusCode, headers: response.headers, body }));
+        response.on('end', () => {
+          connection.destroy(); // the gateway would keep it for the next request
+          resolve({ status: response.statusCode, headers: response.headers, body });
+        });
       });
     });
     return within(answer, `a refusal at ${url}`);

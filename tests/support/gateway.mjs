@@ -271,12 +271,11 @@ export class Gateway {
     return new Metrics(body.toString());
   }
 
-  // Scrapes until the question about the metrics is answered with something true; returns them.
+  // Scrapes until the question about the metrics is answered with something true; scrapes once
+  // more, since what a scrape reads first may be older than what it reads last, and returns that.
   async waitMetrics(question, what = String(question)) {
-    return until(async () => {
-      const metrics = await this.metrics();
-      return question(metrics) && metrics;
-    }, what);
+    await until(async () => question(await this.metrics()), what);
+    return this.metrics();
   }
 
   rssBytes() {

@@ -1,0 +1,515 @@
+#!/usr/bin/python3
+"""What script/bench runs: measures the gateway against a libuv server that only echoes.
+
+    run.py BUILD_FOLDER [--smoke] [--rounds N] [--seconds S] [--idle N] [PART...]
+
+Parts: echo, memory, calls, handshakes; all of them unless some are named. docs/benchmarks/README.md
+says what is measured and how.
+"""
+
+import argparse
+import contextlib
+import json
+import mmap
+import os
+import pathlib
+import re
+import resource
+import shutil
+import signal
+import statistics
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+
+# (payload bytes, messages a batch, connections)
+WORKLOADS = [(20, 16, 200), (20, 1, 200), (1024, 16, 200), (16384, 4, 200)]
+TARGET = (20, 16, 200)
+TARGET_RATIO = 0.75
+IDLE_BYTES_MAX = 1024
+
+CONFIG = """\
+workers: 1
+listeners: [{ address: "127.0.0.1:0" }]
+log: { access: false }
+plugins: { echo: { library: echo.so } }
+routes: [{ path: /echo, plugin: echo }]
+"""
+
+START_SECONDS = 10
+RUN_SECONDS_MAX = 120
+
+
+class Failure(Exception):
+    """Something did not run, or a figure makes no sense."""
+
+
+# ---- Processes
+
+
+def cores():
+    """The server's core and the generator's: two different ones, if there are two."""
+    allowed = sorted(os.sched_getaffinity(0))
+    return allowed[0], allowed[-1]
+
+
+def pin_to(core):
+    return lambda: os.sched_setaffinity(0, {core})
+
+
+class Server:
+    """A server that tells on stdout where it listens. Ends with the `with` block."""
+
+    def __init__(self, command, environment=None):
+        self.command = [str(word) for word in command]
+        self.environment = {**os.environ, **(environment or {})}
+
+    def __enter__(self):
+        self.output = tempfile.TemporaryFile("w+")
+        self.process = subprocess.Popen(
+            self.command,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=self.output,
+            stderr=subprocess.STDOUT,
+            preexec_fn=pin_to(cores()[0]),
+        )
+        self.pid = self.process.pid
+        try:
+            self.port = self.wait_for_port()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def wait_for_port(self):
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline and self.process.poll() is None:
+            self.output.seek(0)
+            found = re.search(r"listening.*127\.0\.0\.1:(\d+)", self.output.read())
+            if found:
+                return int(found[1])
+            time.sleep(0.02)
+        self.output.seek(0)
+        raise Failure(f"{self.command[0]} does not listen:\n{self.output.read()}")
+
+    def __exit__(self, *_):
+        self.process.terminate()
+        try:
+            self.process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.output.close()
+
+
+class Bench:
+    """The programs of one build folder."""
+
+    def __init__(self, folder, work):
+        self.folder = pathlib.Path(folder)
+        self.tools = self.folder / "tests" / "bench"
+        self.work = pathlib.Path(work)
+        self.config = self.work / "routes.yaml"
+        self.config.write_text(CONFIG)
+
+    def gateway(self, environment=None):
+        return Server([self.folder / "sluice", "run", "--config", self.config], environment)
+
+    def raw_echo(self):
+        return Server([self.tools / "bench_raw_echo"])
+
+    def load(self, mode, server, *options):
+        """The command of the load generator."""
+        command = [self.tools / "bench_load", mode, "--port", server.port]
+        command += ["--server-pid", server.pid, "--limit", RUN_SECONDS_MAX, *options]
+        return [str(word) for word in command]
+
+    def run(self, mode, server, *options):
+        """Runs the load generator to its end and returns its figures."""
+        done = subprocess.run(
+            self.load(mode, server, *options),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=RUN_SECONDS_MAX + 10,
+            preexec_fn=pin_to(cores()[1]),
+        )
+        if done.returncode != 0:
+            raise Failure(f"{mode}: {done.stderr.strip() or done.returncode}")
+        return json.loads(done.stdout)
+
+    @contextlib.contextmanager
+    def waiting_load(self, mode, server, *options):
+        """A load generator whose connections are open and which waits; yields it."""
+        process = subprocess.Popen(
+            self.load(mode, server, *options),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            preexec_fn=pin_to(cores()[1]),
+        )
+        try:
+            if json.loads(process.stdout.readline() or "{}") != {"ready": True}:
+                raise Failure(f"{mode}: the load generator gave up")
+            yield process
+        finally:
+            process.kill()
+            process.wait()
+            process.stdin.close()
+            process.stdout.close()
+
+
+def go_on(load):
+    """Lets a waiting load generator run; returns its figures, its connections still open."""
+    load.stdin.write("\n")
+    load.stdin.flush()
+    line = load.stdout.readline()
+    if not line:
+        raise Failure("the load generator gave up")
+    return json.loads(line)
+
+
+# ---- Messages per CPU-second
+
+
+def name_of(workload):
+    size, pipeline, connections = workload
+    text = f"{size} B" if size < 1024 else f"{size // 1024} KiB"
+    return f"{text} x {pipeline} x {connections}"
+
+
+def cost_us(figures):
+    """CPU time of the server for one message, or one handshake."""
+    count = figures.get("messages", figures.get("handshakes"))
+    if not count or figures["server_cpu_seconds"] <= 0:
+        raise Failure(f"no sensible figures: {figures}")
+    return figures["server_cpu_seconds"] * 1e6 / count
+
+
+def spread(values, form):
+    return f"{form(statistics.median(values))} ({form(min(values))}..{form(max(values))})"
+
+
+def measure_echo(bench, workload, rounds, seconds):
+    """Runs both servers by turns; returns the figures of each."""
+    size, pipeline, connections = workload
+    options = ["--size", size, "--pipeline", pipeline, "--connections", connections]
+    options += ["--seconds", seconds]
+    raw, gateway = [], []
+    with bench.raw_echo() as raw_server, bench.gateway() as gateway_server:
+        for _ in range(rounds):
+            raw.append(bench.run("echo", raw_server, "--raw", *options))
+            gateway.append(bench.run("echo", gateway_server, *options))
+    return raw, gateway
+
+
+def print_echo_row(server, figures, pipeline):
+    costs = [cost_us(one) for one in figures]
+    rate = statistics.median(one["messages"] / one["seconds"] for one in figures)
+    busy = statistics.median(one["server_cpu_seconds"] / one["seconds"] for one in figures)
+    latency = ""
+    if pipeline == 1:
+        p50 = statistics.median(one["latency_us_p50"] for one in figures)
+        p99 = statistics.median(one["latency_us_p99"] for one in figures)
+        latency = f"  {p50:6.0f} / {p99:.0f}"
+    print(
+        f"  {server:8} {1e6 / statistics.median(costs):12,.0f}"
+        f"  {spread(costs, '{:.3f}'.format):26} {rate:12,.0f} {busy:6.0%}{latency}"
+    )
+
+
+def echo_part(bench, arguments):
+    print("Echoes: payload x messages a batch x connections; one worker, on one core")
+    for workload in WORKLOADS:
+        raw, gateway = measure_echo(bench, workload, arguments.rounds, arguments.seconds)
+        print(
+            f"{name_of(workload)}\n  {'server':8} {'per CPU-s':>12}"
+            f"  {'CPU us a message':26} {'per second':>12} {'busy':>6}"
+            + ("  latency us p50 / p99" if workload[1] == 1 else "")
+        )
+        print_echo_row("libuv", raw, workload[1])
+        print_echo_row("gateway", gateway, workload[1])
+        ratios = [cost_us(a) / cost_us(b) for a, b in zip(raw, gateway)]
+        verdict = ""
+        if workload == TARGET:
+            met = statistics.median(ratios) >= TARGET_RATIO
+            verdict = f"   target {TARGET_RATIO}: {'met' if met else 'MISSED'}"
+        print(f"  ratio    {spread(ratios, '{:.2f}'.format)}{verdict}", flush=True)
+
+
+# ---- Memory of idle connections
+
+
+def user_memory(pid):
+    """Bytes of memory that the process has made its own. Pages of programs and libraries are left
+    out: whether they count as private depends on who else runs."""
+    text = pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text()
+    kilobytes = re.findall(r"^(?:Anonymous|Swap): +(\d+) kB", text, re.MULTILINE)
+    return sum(int(number) for number in kilobytes) * 1024
+
+
+class HeapCounts:
+    """What count_malloc.c counts, read from the file that it shares."""
+
+    HEADER = struct.Struct("=QQQ")
+    CLASS_BYTES = 16
+    CLASSES = 4096
+
+    def __init__(self, path):
+        self.path = path
+
+    def read(self):
+        with open(self.path, "rb") as file:
+            with mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as counts:
+                allocations, _, live_bytes = self.HEADER.unpack_from(counts)
+                blocks = struct.unpack_from(f"={self.CLASSES}Q", counts, self.HEADER.size)
+        return allocations, live_bytes, blocks
+
+
+def counting_gateway(bench, path):
+    library = bench.tools / "bench_count_malloc.so"
+    path.unlink(missing_ok=True)
+    return bench.gateway({"LD_PRELOAD": str(library), "SLUICE_MALLOC_COUNTS": str(path)})
+
+
+def idle_memory(bench, connections):
+    """Bytes for each of many connections that have been used once and are silent since."""
+    with bench.gateway() as server:
+        bench.run("echo", server, "--connections", 10, "--messages", 10)
+        time.sleep(0.3)
+        before = user_memory(server.pid)
+        with bench.waiting_load("idle", server, "--connections", connections):
+            time.sleep(0.5)
+            return (user_memory(server.pid) - before) / connections
+
+
+def idle_heap(bench, connections):
+    """Heap blocks for each connection: their bytes, and how many there are of each size class."""
+    path = bench.work / "heap"
+    with counting_gateway(bench, path) as server:
+        bench.run("echo", server, "--connections", 10, "--messages", 10)
+        time.sleep(0.3)
+        counts = HeapCounts(path)
+        _, bytes_before, blocks_before = counts.read()
+        with bench.waiting_load("idle", server, "--connections", connections):
+            time.sleep(0.3)
+            _, bytes_after, blocks_after = counts.read()
+    blocks = [(after - before) / connections for before, after in zip(blocks_before, blocks_after)]
+    return (bytes_after - bytes_before) / connections, blocks
+
+
+def print_heap(connections, heap_bytes, blocks):
+    print(f"  of it on the heap: {heap_bytes:.0f} B without malloc's headers ({connections} of them)")
+    for index, count in enumerate(blocks):
+        if count >= 0.01:
+            low = index * HeapCounts.CLASS_BYTES
+            print(f"    {count:5.2f} blocks of {low}..{low + HeapCounts.CLASS_BYTES - 1} B")
+
+
+def memory_part(bench, arguments):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    connections = min(arguments.idle, hard - 200)
+    print(f"Memory of {connections} idle connections, beyond their sockets")
+    each = idle_memory(bench, connections)
+    met = each <= IDLE_BYTES_MAX
+    print(f"  {each:.0f} B each   target {IDLE_BYTES_MAX}: {'met' if met else 'MISSED'}")
+    some = min(connections, 2000)
+    print_heap(some, *idle_heap(bench, some))
+    sys.stdout.flush()
+
+
+# ---- System calls and allocations
+
+
+def allocations_per_message(bench, messages):
+    path = bench.work / "allocations"
+    with counting_gateway(bench, path) as server:
+        counts = HeapCounts(path)
+        with bench.waiting_load(
+            "echo", server, "--wait", "--connections", 1, "--messages", messages
+        ) as load:
+            before = counts.read()[0]
+            figures = go_on(load)
+            return (counts.read()[0] - before) / figures["messages"]
+
+
+def trace(pid, load, summary):
+    """Counts the system calls of a process while a waiting load runs."""
+    tracer = subprocess.Popen(
+        ["strace", "-f", "-c", "-o", summary, "-p", str(pid)],
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        if "attached" not in tracer.stderr.readline():
+            raise Failure("strace may not attach")
+        return go_on(load)
+    finally:
+        tracer.send_signal(signal.SIGINT)
+        tracer.wait(timeout=10)
+        tracer.stderr.close()
+
+
+def calls_per_message(bench, messages):
+    """System calls by name; None without strace."""
+    if shutil.which("strace") is None:
+        return None
+    summary = bench.work / "strace"
+    with bench.gateway() as server:
+        with bench.waiting_load(
+            "echo", server, "--wait", "--connections", 1, "--messages", messages
+        ) as load:
+            figures = trace(server.pid, load, summary)
+    calls = {}
+    for line in summary.read_text().splitlines():
+        fields = line.split()
+        # % time, seconds, usecs/call, calls, perhaps errors, name
+        if len(fields) >= 5 and fields[3].isdigit() and fields[-1] != "total":
+            calls[fields[-1]] = int(fields[3]) / figures["messages"]
+    return calls
+
+
+READS = ("read", "readv", "recvfrom", "recvmsg")
+WRITES = ("write", "writev", "sendto", "sendmsg")
+
+
+def reads_and_writes(calls):
+    return sum(calls.get(name, 0) for name in READS), sum(calls.get(name, 0) for name in WRITES)
+
+
+def calls_part(bench, arguments):
+    print("A 20-byte echo on one connection, one at a time, in steady state")
+    messages = arguments.messages
+    print(f"  heap allocations: {allocations_per_message(bench, messages):.5f} ({messages} messages)")
+    calls = calls_per_message(bench, messages // 10)
+    if calls is None:
+        print("  system calls: strace is not installed")
+        return
+    listed = ", ".join(f"{name} {count:.3f}" for name, count in sorted(calls.items()))
+    print(f"  system calls: {listed} ({messages // 10} messages)", flush=True)
+
+
+# ---- Opening handshakes
+
+
+def handshakes_part(bench, arguments):
+    print("Connections opened, upgraded and closed with a closing handshake, 16 at a time")
+    with bench.gateway() as server:
+        figures = [
+            bench.run("handshakes", server, "--connections", 16, "--seconds", arguments.seconds)
+            for _ in range(arguments.rounds)
+        ]
+    costs = [cost_us(one) for one in figures]
+    print(f"  {1e6 / statistics.median(costs):,.0f} per CPU-second", end="")
+    print(f"   {spread(costs, '{:.1f}'.format)} CPU us each", flush=True)
+
+
+# ---- The smoke test
+
+
+def smoke(bench):
+    """Everything for a moment. Counts are judged, times are not."""
+    results = {True: 0, False: 0}
+
+    def check(what, function):
+        try:
+            good, told = function()
+        except Exception as error:  # whatever it is, the others still run
+            good, told = False, error
+        results[good] += 1
+        print(f"{'ok  ' if good else 'FAIL'} {what}: {told}", flush=True)
+
+    def echoes(workload):
+        raw, gateway = measure_echo(bench, workload, 1, 0.3)
+        ratio = cost_us(raw[0]) / cost_us(gateway[0])
+        return 0.05 < ratio < 20, f"ratio {ratio:.2f} (not a measurement)"
+
+    def memory():
+        heap_bytes, _ = idle_heap(bench, 500)
+        return 100 < heap_bytes <= IDLE_BYTES_MAX, f"{heap_bytes:.0f} B of heap each"
+
+    def allocations():
+        each = allocations_per_message(bench, 10000)
+        # A timer or a log line may take a block now and then; an echo may not.
+        return each < 0.001, f"{each:.5f} a message"
+
+    def calls():
+        each = calls_per_message(bench, 2000)
+        if each is None:
+            return True, "not counted: strace is not installed"
+        reads, writes = reads_and_writes(each)
+        return reads < 1.01 and writes < 1.01, f"{reads:.3f} reads, {writes:.3f} writes a message"
+
+    def handshakes():
+        figures = bench.run(
+            "handshakes", open_gateway, "--connections", 16, "--seconds", 0.3
+        )
+        return figures["handshakes"] >= 16, f"{figures['handshakes']} opened and closed"
+
+    for workload in WORKLOADS:
+        check(f"echo {name_of(workload)}", lambda: echoes(workload))
+    check("idle connections cost at most 1 KiB of heap", memory)
+    check("an echo makes no heap allocation", allocations)
+    check("an echo makes one read and one write", calls)
+    with bench.gateway() as open_gateway:
+        check("handshakes", handshakes)
+    print(f"{results[True]} passed, {results[False]} failed")
+    return 0 if results[False] == 0 else 1
+
+
+# ---- All of it
+
+PARTS = {
+    "echo": echo_part,
+    "memory": memory_part,
+    "calls": calls_part,
+    "handshakes": handshakes_part,
+}
+
+
+def parse_arguments():
+    parser = argparse.ArgumentParser(
+        prog="script/bench", description="Measures the gateway against a libuv server that only echoes."
+    )
+    parser.add_argument("folder", help=argparse.SUPPRESS)
+    parser.add_argument("--smoke", action="store_true", help="everything for a moment, as a test")
+    parser.add_argument("--rounds", type=int, default=7, help="runs of each server (default 7)")
+    parser.add_argument("--seconds", type=float, default=2, help="length of a run (default 2)")
+    parser.add_argument(
+        "--idle", type=int, default=15000, help="idle connections (default 15000)"
+    )
+    parser.add_argument(
+        "--messages", type=int, default=100000, help="messages of the part calls (default 100000)"
+    )
+    parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
+    arguments = parser.parse_args()
+    unknown = [part for part in arguments.parts if part not in PARTS]
+    if unknown:
+        parser.error(f"unknown part: {unknown[0]} (there are {', '.join(PARTS)})")
+    return arguments
+
+
+def main():
+    arguments = parse_arguments()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    with tempfile.TemporaryDirectory() as work:
+        bench = Bench(arguments.folder, work)
+        if arguments.smoke:
+            return smoke(bench)
+        try:
+            for part in arguments.parts or PARTS:
+                PARTS[part](bench, arguments)
+        except Failure as failure:
+            print(f"script/bench: {failure}", file=sys.stderr)
+            return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,53 @@
+// FakeTransport: a Transport whose kernel is a number, how many more bytes it takes.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <limits>
+#include <string>
+#include <utility>
+
+#include "base/bytes.h"
+#include "net/transport.h"
+
+namespace sluice::test {
+
+class FakeTransport final : public net::Transport {
+ public:
+  static constexpr std::size_t unlimited = std::numeric_limits<std::size_t>::max();
+
+  explicit FakeTransport(ChunkPool& pool) : Transport(pool) {}
+
+  void read(bool wanted) override { reading = wanted; }
+  void flush() override {
+    ++flushes;
+    if (on_flush) on_flush();
+    const std::size_t count = std::min(room, output_.size());
+    taken += output_.to_string().substr(0, count);
+    output_.consume(count);
+    if (room != unlimited) room -= count;
+    blocked_ = !output_.empty();
+  }
+  void shutdown() override { shut_down = true; }
+  void reset_on_close() override { reset = true; }
+  void set_user_timeout(std::uint64_t timeout_ms) override { user_timeout_ms = timeout_ms; }
+  bool blocked() const override { return blocked_; }
+  std::size_t encrypted_bytes() const override { return encrypted; }
+
+  bool reading = true;
+  std::size_t room = unlimited;  // how much the kernel still takes
+  std::size_t encrypted = 0;     // what TLS says it holds
+  std::string taken;             // by the kernel, not yet by the test
+  int flushes = 0;
+  bool shut_down = false;
+  bool reset = false;
+  std::uint64_t user_timeout_ms = 0;
+  std::function<void()> on_flush;  // what happens first
+
+ private:
+  bool blocked_ = false;
+};
+
+}  // namespace sluice::test

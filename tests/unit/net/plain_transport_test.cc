@@ -1,0 +1,226 @@
+#include <netinet/tcp.h>
+
+#include <atomic>
+#include <thread>
+
+#include "support/stream.h"
+
+using namespace sluice;
+using namespace sluice::test;
+
+namespace {
+
+struct Stream {
+  explicit Stream(std::pair<int, int> ends)
+      : client(ends.second),
+        transport(std::make_unique<net::PlainTransport>(loop.loop, buffers, ends.first,
+                                                        static_cast<Recorder&>(owner))),
+        server_fd(ends.first) {}
+  ~Stream() {
+    transport.reset();
+    CHECK(loop.loop.close().has_value());
+  }
+  void send(std::string_view text) {
+    transport->output().append(as_bytes(text));
+    transport->flush();
+  }
+
+  TestLoop loop;
+  net::IoBuffers buffers;
+  Recorder owner;
+  ClientEnd client;
+  std::unique_ptr<net::PlainTransport> transport;
+  int server_fd;
+};
+
+}  // namespace
+
+TEST_CASE("plain: bytes go both ways, over TCP and over a unix socket") {
+  for (const auto& ends : {tcp_pair(), unix_pair()}) {
+    Stream stream(ends);
+    stream.owner.receive_then = [&](std::string_view bytes) { stream.send(bytes); };
+    stream.transport->read(true);
+    stream.client.send("Hello");
+    stream.loop.run_until([&] { return stream.owner.received.size() == 5; });
+    CHECK(stream.client.read(5) == "Hello");
+    CHECK_FALSE(stream.transport->blocked());
+    CHECK_FALSE(stream.transport->secure());
+    CHECK(stream.owner.told().empty());
+  }
+}
+
+TEST_CASE("plain: small messages are not held back to be gathered (TCP_NODELAY)") {
+  Stream stream(tcp_pair());
+  int on = 0;
+  socklen_t size = sizeof on;
+  REQUIRE(::getsockopt(stream.server_fd, IPPROTO_TCP, TCP_NODELAY, &on, &size) == 0);
+  CHECK(on != 0);
+  stream.transport->set_user_timeout(45'000);
+  unsigned int timeout = 0;
+  size = sizeof timeout;
+  REQUIRE(::getsockopt(stream.server_fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &timeout, &size) == 0);
+  CHECK(timeout == 45'000);
+}
+
+TEST_CASE("plain: what the kernel refuses stays in output(), and leaves by itself, in order") {
+  Stream stream(tcp_pair());
+  const std::string text = numbered(32 * 1024 * 1024);
+  stream.send(text);
+  REQUIRE(stream.transport->blocked());
+  const std::size_t left = stream.transport->buffered_bytes();
+  CHECK(left > 0);
+  CHECK(left < text.size());
+  stream.loop.run_for(20);
+  CHECK(stream.owner.sent == 0);  // nobody has read
+
+  std::string got;
+  std::atomic<bool> done{false};
+  std::thread reader([&] {
+    got = stream.client.read(text.size());
+    done = true;
+  });
+  stream.loop.run_until([&] { return done.load(); });
+  reader.join();
+  CHECK(got == text);
+  CHECK(stream.owner.sent > 0);
+  CHECK_FALSE(stream.transport->blocked());
+  CHECK(stream.transport->buffered_bytes() == 0);
+}
+
+TEST_CASE("plain: what is appended while blocked leaves behind the rest, without a flush()") {
+  Stream stream(unix_pair());
+  const std::string text = numbered(4 * 1024 * 1024);
+  stream.send(text);
+  REQUIRE(stream.transport->blocked());
+  stream.transport->output().append(as_bytes("tail"));
+  std::string got;
+  std::atomic<bool> done{false};
+  std::thread reader([&] {
+    got = stream.client.read(text.size() + 4);
+    done = true;
+  });
+  stream.loop.run_until([&] { return done.load(); });
+  reader.join();
+  CHECK(got == text + "tail");
+}
+
+TEST_CASE("plain: read(false) leaves bytes in the kernel until read(true)") {
+  Stream stream(tcp_pair());
+  stream.transport->read(true);
+  stream.owner.receive_then = [&](std::string_view) { stream.transport->read(false); };
+  stream.client.send("one");
+  stream.loop.run_until([&] { return stream.owner.received == "one"; });
+  stream.client.send("two");
+  int turns = 0;
+  stream.loop.at_turn_end = [&] { ++turns; };
+  stream.loop.run_for(20);
+  CHECK(stream.owner.received == "one");
+  CHECK(turns < 200);  // and the loop does not spin over them
+  stream.transport->read(true);
+  stream.loop.run_until([&] { return stream.owner.received == "onetwo"; });
+}
+
+TEST_CASE("plain: one read a turn, so that a busy peer does not starve the others") {
+  Stream stream(tcp_pair());
+  std::thread writer([&] { stream.client.send(numbered(2'000'000)); });
+  std::size_t reads = 0;
+  std::size_t reads_of_turn = 0;
+  std::size_t reads_of_turn_max = 0;
+  stream.owner.receive_then = [&](std::string_view bytes) {
+    ++reads;
+    reads_of_turn_max = std::max(reads_of_turn_max, ++reads_of_turn);
+    CHECK(bytes.size() <= net::IoBuffers::receive_bytes);
+  };
+  stream.loop.at_turn_end = [&] { reads_of_turn = 0; };
+  stream.transport->read(true);
+  stream.loop.run_until([&] { return stream.owner.received.size() == 2'000'000; });
+  writer.join();
+  CHECK(stream.owner.received == numbered(2'000'000));
+  CHECK(reads >= 2'000'000 / net::IoBuffers::receive_bytes);
+  CHECK(reads_of_turn_max == 1);
+}
+
+TEST_CASE("plain: the peer's FIN is told once, after its bytes, and we may still send") {
+  Stream stream(tcp_pair());
+  stream.transport->read(true);
+  stream.client.send("last");
+  stream.client.shutdown();
+  stream.loop.run_until([&] { return stream.owner.told("end"); });
+  CHECK(stream.owner.received == "last");
+  stream.send("answer");
+  stream.loop.run_for(20);
+  CHECK(stream.client.read(6) == "answer");
+  CHECK(stream.owner.told() == "end");
+}
+
+TEST_CASE("plain: shutdown() ends our direction once everything has left, and no other") {
+  Stream stream(tcp_pair());
+  const std::string text = numbered(16 * 1024 * 1024);
+  stream.send(text);
+  REQUIRE(stream.transport->blocked());
+  stream.transport->shutdown();
+  stream.transport->read(true);
+  std::string got;
+  std::atomic<bool> done{false};
+  std::thread reader([&] {
+    got = stream.client.read(text.size() + 1);  // until the FIN
+    stream.client.send("still here");
+    done = true;
+  });
+  stream.loop.run_until([&] { return done && stream.owner.received == "still here"; });
+  reader.join();
+  CHECK(got == text);
+  CHECK(stream.client.error == 0);
+}
+
+TEST_CASE("plain: a reset is a failure, once, and what came before it is delivered first") {
+  Stream stream(tcp_pair());
+  stream.transport->read(true);
+  stream.client.send("last words");
+  stream.client.reset();
+  stream.loop.run_until([&] { return stream.owner.told("failure"); });
+  CHECK(stream.owner.received == "last words");
+  stream.send("too late");
+  stream.loop.run_for(20);
+  CHECK(stream.owner.told() == "failure reset");
+}
+
+TEST_CASE("plain: a write that fails lets what the peer had sent be read first") {
+  Stream stream(tcp_pair());
+  stream.transport->read(true);
+  stream.client.send("last words");
+  stream.client.reset();
+  stream.send("nobody takes this");
+  CHECK(stream.owner.told().empty());
+  CHECK(stream.transport->buffered_bytes() == 0);
+  stream.loop.run_until([&] { return !stream.owner.told().empty(); });
+  CHECK(stream.owner.received == "last words");
+}
+
+TEST_CASE("plain: a write that fails while nothing is read is a failure at once") {
+  Stream stream(tcp_pair());
+  stream.client.reset();
+  stream.loop.run_for(5);
+  stream.send("nobody takes this");
+  CHECK(stream.owner.told() == "failure reset");
+  CHECK(stream.owner.why.starts_with("send: "));
+}
+
+TEST_CASE("plain: a peer that goes away while we wait to write is told") {
+  Stream stream(tcp_pair());
+  stream.send(numbered(16 * 1024 * 1024));
+  REQUIRE(stream.transport->blocked());
+  stream.client.reset();
+  stream.loop.run_until([&] { return stream.owner.told("failure reset"); });
+}
+
+TEST_CASE("plain: reset_on_close() makes the close an RST, and a close without it does not") {
+  for (const bool reset : {true, false}) {
+    CAPTURE(reset);
+    Stream stream(tcp_pair());
+    if (reset) stream.transport->reset_on_close();
+    stream.transport.reset();
+    CHECK(stream.client.read(1).empty());
+    CHECK(stream.client.error == (reset ? ECONNRESET : 0));
+  }
+}

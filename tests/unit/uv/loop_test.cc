@@ -1,0 +1,250 @@
+#include "uv/loop.h"
+
+#include <doctest/doctest.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <csignal>
+#include <functional>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "uv/poll.h"
+#include "uv/signal.h"
+#include "uv/timer.h"
+
+using namespace sluice;
+using uv::Loop;
+
+namespace {
+
+struct Pair {
+  Pair() { REQUIRE(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) == 0); }
+  ~Pair() {
+    ::close(fds[0]);
+    if (fds[1] >= 0) ::close(fds[1]);
+  }
+  int fds[2];
+};
+
+struct Watcher final : uv::Poll::Owner {
+  void on_poll(uv::Poll::Events events) override {
+    last = events;
+    ++calls;
+    if (then) then();
+  }
+  uv::Poll::Events last;
+  int calls = 0;
+  std::function<void()> then;
+};
+
+// Ends the test after a while that is long enough, so that a mistake does not hang it.
+struct Deadline {
+  explicit Deadline(Loop& loop) : timer(loop, [&loop] { loop.stop(); }) { timer.start(5'000); }
+  uv::Timer timer;
+};
+
+}  // namespace
+
+TEST_CASE("posted work runs on the loop's thread, in the order in which it was posted") {
+  Loop loop;
+  std::vector<int> order;
+  std::thread::id thread;
+  std::thread poster([&] {
+    for (int i = 0; i < 1000; ++i) loop.post([&order, i] { order.push_back(i); });
+    loop.post([&] {
+      thread = std::this_thread::get_id();
+      loop.stop();
+    });
+  });
+  loop.run();
+  poster.join();
+  REQUIRE(order.size() == 1000);
+  for (int i = 0; i < 1000; ++i) CHECK(order[static_cast<std::size_t>(i)] == i);
+  CHECK(thread == std::this_thread::get_id());
+  CHECK(loop.close().has_value());
+}
+
+TEST_CASE("several threads may post at the same time, each in its own order") {
+  Loop loop;
+  constexpr int thread_count = 4;
+  std::vector<int> next(thread_count, 0);
+  int done = 0;
+  std::vector<std::thread> posters;
+  for (int t = 0; t < thread_count; ++t) {
+    posters.emplace_back([&, t] {
+      for (int i = 0; i < 500; ++i) {
+        loop.post([&next, t, i] { CHECK(next[static_cast<std::size_t>(t)]++ == i); });
+      }
+      loop.post([&] {
+        if (++done == thread_count) loop.stop();
+      });
+    });
+  }
+  loop.run();
+  for (std::thread& poster : posters) poster.join();
+  for (const int count : next) CHECK(count == 500);
+  CHECK(loop.close().has_value());
+}
+
+TEST_CASE("work that posts work does not keep the loop from its other events") {
+  Loop loop;
+  int rounds = 0;
+  bool timer_ran = false;
+  std::function<void()> again = [&] {
+    ++rounds;
+    if (!timer_ran) loop.post(again);
+  };
+  uv::Timer timer(loop, [&] {
+    timer_ran = true;
+    loop.stop();
+  });
+  timer.start(20);
+  loop.post(again);
+  loop.run();
+  CHECK(timer_ran);
+  CHECK(rounds > 1);
+}
+
+TEST_CASE("the end of a turn comes after all of its events and before the loop sleeps") {
+  Loop loop;
+  std::string told;
+  Pair pair;
+  Watcher watcher;
+  uv::Poll poll(loop, pair.fds[0], watcher);
+  poll.watch(true, false);
+  watcher.then = [&] {
+    told += "read ";
+    char buffer[8];
+    (void)!::read(pair.fds[0], buffer, sizeof buffer);
+    loop.post([&] {
+      told += "posted ";
+      loop.stop();
+    });
+  };
+  loop.at_turn_end([&] { told += "| "; });
+  (void)!::write(pair.fds[1], "x", 1);
+  const Deadline deadline(loop);
+  loop.run();
+  // The first turn begins with the hook, since it comes before the first sleep.
+  CHECK(told == "| read | posted ");
+}
+
+TEST_CASE("close() lets close callbacks run and tells of a handle that nobody closed") {
+  {
+    Loop loop;
+    {
+      uv::Timer timer(loop, [] {});
+      timer.start(1'000'000);
+    }
+    CHECK(loop.close().has_value());
+  }
+  Loop loop;
+  auto leaked = std::make_unique<uv::Timer>(loop, [] {});
+  const auto closed = loop.close();
+  REQUIRE_FALSE(closed.has_value());
+  CHECK(closed.error().message.starts_with("uv_loop_close: "));
+  leaked.reset();
+  CHECK(loop.close().has_value());
+}
+
+TEST_CASE("work that was posted but never run is run by close()") {
+  Loop loop;
+  bool ran = false;
+  loop.post([&] { ran = true; });
+  CHECK(loop.close().has_value());
+  CHECK(ran);
+}
+
+TEST_CASE("a timer fires once or again and again, and not after it was stopped or destroyed") {
+  Loop loop;
+  int once = 0;
+  int often = 0;
+  int never = 0;
+  uv::Timer one(loop, [&] { ++once; });
+  uv::Timer stopped(loop, [&] { ++never; });
+  auto destroyed = std::make_unique<uv::Timer>(loop, [&] { ++never; });
+  uv::Timer repeating(loop, [&] {
+    stopped.stop();
+    destroyed.reset();
+    if (++often == 5) loop.stop();
+  });
+  one.start(1);
+  repeating.start(2, 2);
+  stopped.start(8);
+  destroyed->start(8);
+  CHECK(one.active());
+  loop.run();
+  CHECK(once == 1);
+  CHECK(often == 5);
+  CHECK(never == 0);
+  CHECK_FALSE(one.active());
+}
+
+TEST_CASE("a Poll tells only what was asked for") {
+  Loop loop;
+  Pair pair;
+  Watcher watcher;
+  watcher.then = [&] { loop.stop(); };
+  uv::Poll poll(loop, pair.fds[0], watcher);
+  const Deadline deadline(loop);
+
+  poll.watch(false, true);
+  loop.run();
+  CHECK(watcher.last.writable);
+  CHECK_FALSE(watcher.last.readable);
+
+  (void)!::write(pair.fds[1], "x", 1);
+  poll.watch(true, false);
+  loop.run();
+  CHECK(watcher.last.readable);
+  CHECK_FALSE(watcher.last.writable);
+  CHECK(watcher.calls == 2);
+
+  poll.watch(false, false);
+  uv::Timer soon(loop, [&] { loop.stop(); });
+  soon.start(20);
+  loop.run();
+  CHECK(watcher.calls == 2);
+}
+
+TEST_CASE("a Poll may be destroyed in its own callback") {
+  Loop loop;
+  Pair pair;
+  Watcher watcher;
+  auto poll = std::make_unique<uv::Poll>(loop, pair.fds[0], watcher);
+  watcher.then = [&] {
+    poll.reset();
+    loop.stop();
+  };
+  poll->watch(true, true);
+  const Deadline deadline(loop);
+  loop.run();
+  CHECK(watcher.calls == 1);
+}
+
+TEST_CASE("a Poll makes its socket non-blocking") {
+  Loop loop;
+  Pair pair;
+  Watcher watcher;
+  const uv::Poll poll(loop, pair.fds[0], watcher);
+  char buffer[8];
+  CHECK(::read(pair.fds[0], buffer, sizeof buffer) < 0);
+  CHECK(errno == EAGAIN);
+}
+
+TEST_CASE("a signal is told on the loop's thread, each time") {
+  Loop loop;
+  int count = 0;
+  uv::Signal signal(loop, SIGUSR1, [&] {
+    if (++count == 2) return loop.stop();
+    ::kill(::getpid(), SIGUSR1);
+  });
+  const Deadline deadline(loop);
+  ::kill(::getpid(), SIGUSR1);
+  loop.run();
+  CHECK(count == 2);
+}
