@@ -180,8 +180,7 @@ struct sluice_plugin {
   /* A client wants in: call accept() or reject(), now or later. NULL: everyone is accepted. */
   void (*on_open)(void* instance, sluice_socket socket);
   /* A whole message, in `type` SLUICE_TEXT (valid UTF-8) or SLUICE_BINARY. Required. */
-  void (*on_message)(void* instance, sluice_socket socket, int type, const void* data,
-                     size_t size);
+  void (*on_message)(void* instance, sluice_socket socket, int type, const void* data, size_t size);
   /* buffered_amount() was over the route's high watermark, and is now under its low one: send on.
    * May be NULL. */
   void (*on_drain)(void* instance, sluice_socket socket);
