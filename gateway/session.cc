@@ -401,6 +401,9 @@ void Session::send_pong(Bytes payload) {
 }
 
 void Session::send_ping() {
+  const net::SendProgress progress = transport_.progress();
+  acknowledged_ = static_cast<std::uint32_t>(progress.acknowledged_bytes);
+  ping_waits_ = progress.outstanding || transport_.buffered_bytes() > 0;
   ++ping_number_;
   std::uint8_t payload[sizeof ping_number_];
   std::memcpy(payload, &ping_number_, sizeof payload);
@@ -586,17 +589,24 @@ bool Session::is_idle(std::uint64_t now) const {
 }
 
 void Session::check_pong() {
-  // A peer that sends, or takes what waits for it, is alive: its pong stands in the queue behind a
-  // large message, or our ping does. While we do not read and nothing waits for it, we cannot know;
-  // TCP_USER_TIMEOUT and the idle timeout watch over that.
+  // A peer that sends is alive: its pong stands behind a large message. While we do not read, and
+  // nothing waits for it, we cannot know; TCP_USER_TIMEOUT and the idle timeout watch over that.
   const bool unknown = pause_reasons_ != 0 && transport_.buffered_bytes() == 0;
-  if (alive_ || unknown) {
+  if (alive_ || unknown || takes_bytes()) {
     alive_ = false;
     pong_due_ms_ = wheel_.now_ms() + settings_.keepalive.pong_timeout_ms;
     return;
   }
   counters_.pong_timeouts.add();
   abort(Initiator::gateway, CloseReason::pong_timeout, "keepalive.pong_timeout");
+}
+
+// A slow peer has not seen our ping yet if other bytes were on their way to it, be it in the
+// kernel's buffers; as long as it takes some of them, it is alive.
+bool Session::takes_bytes() {
+  if (!ping_waits_) return false;
+  const auto acknowledged = static_cast<std::uint32_t>(transport_.progress().acknowledged_bytes);
+  return std::exchange(acknowledged_, acknowledged) != acknowledged;
 }
 
 // ---- Closing

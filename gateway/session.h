@@ -198,6 +198,7 @@ class Session final : private TimerWheel::Entry {
   void under_low_watermark();
 
   void check_pong();
+  bool takes_bytes();
   bool is_idle(std::uint64_t now) const;
   void update_reading();
   void count_read_pause(bool paused);
@@ -224,10 +225,12 @@ class Session final : private TimerWheel::Entry {
   std::uint64_t last_message_ms_ = 0;
   std::uint64_t ping_sent_ns_ = 0;
   std::uint32_t ping_number_ = 0;
+  std::uint32_t acknowledged_ = 0;  // by the peer when it was last asked, modulo 2^32 bytes
 
   ReadyState state_ = ReadyState::open;
   std::uint8_t pause_reasons_ = 0;
-  bool alive_ : 1 = true;  // a sign of life since the last ping
+  bool alive_ : 1 = true;        // a sign of life since the last ping
+  bool ping_waits_ : 1 = false;  // other bytes were on their way before the last ping
   bool over_high_ : 1 = false;
   bool drained_ : 1 = false;     // on_session_drain() is due
   bool draining_ : 1 = false;    // close with 1001 at the next message boundary

@@ -11,6 +11,10 @@ namespace sluice::net {
 
 namespace {
 
+// What the kernel may hold of bytes that it cannot send yet. Left alone it takes megabytes for a
+// peer that does not read, which no bufferedAmount shows.
+constexpr int unsent_bytes_max = 512 * 1024;
+
 // send(2) and recv(2) rather than write(2) and read(2): the kernel has less to look at on its way
 // to the socket, 4 % of a small echo (docs/benchmarks/).
 ssize_t send_some(int fd, const ByteQueue& queue) {
@@ -30,9 +34,10 @@ IoBuffers::IoBuffers()
 
 Socket::Socket(uv::Loop& loop, IoBuffers& buffers, int fd, Transport::Owner& owner)
     : Transport(buffers.pool), buffers_(buffers), owner_(owner), fd_(fd), poll_(loop, fd, *this) {
-  // Small messages leave at once. Fails, harmlessly, on unix sockets.
+  // Both fail, harmlessly, on unix sockets.
   const int on = 1;
-  setsockopt(fd_, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+  setsockopt(fd_, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);  // small messages leave at once
+  setsockopt(fd_, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent_bytes_max, sizeof unsent_bytes_max);
 }
 
 Socket::~Socket() {

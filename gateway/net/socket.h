@@ -29,6 +29,7 @@ class Socket : public Transport, private uv::Poll::Owner {
   void read(bool wanted) override;
   void reset_on_close() override;
   void set_user_timeout(std::uint64_t timeout_ms) override;
+  SendProgress progress() const override { return send_progress(fd_); }
   bool blocked() const override { return blocked_; }
 
  protected:

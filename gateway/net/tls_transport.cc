@@ -47,8 +47,9 @@ void TlsTransport::on_read(MutableBytes bytes) {
   received_ = bytes;
   if (established_ || handshake()) decrypt();
   received_ = {};
-  // OpenSSL may have answered by itself: the handshake, a key update, an alert.
-  if (!encrypted_.empty() && !failed()) flush();
+  // OpenSSL may have answered by itself: the handshake, a key update, an alert. While the kernel
+  // refuses bytes they wait for the others, and the owner is told by on_sent() that it took them.
+  if (!encrypted_.empty() && !blocked() && !failed()) flush();
 }
 
 bool TlsTransport::handshake() {

@@ -13,6 +13,7 @@
 #include "base/byte_queue.h"
 #include "base/bytes.h"
 #include "base/result.h"
+#include "net/tcp_info.h"
 
 namespace sluice::net {
 
@@ -58,6 +59,9 @@ class Transport {
   // How long the peer may leave bytes unacknowledged before the kernel gives up on it; 0: as long
   // as the kernel thinks right.
   virtual void set_user_timeout(std::uint64_t timeout_ms) = 0;
+
+  // How far the peer has come with what was flushed. A system call.
+  virtual SendProgress progress() const = 0;
 
   // The kernel refused bytes at the last flush().
   virtual bool blocked() const = 0;

@@ -104,6 +104,29 @@ TEST_CASE("a peer that takes nothing of what waits for it is cut") {
   CHECK(scene.end() == "gateway pong_timeout 1006 '' unclean");
 }
 
+TEST_CASE("a peer that takes what the kernel holds for it is alive: the ping stands behind that too") {
+  Scene scene(ping_every_30s);
+  scene.transport.sending = {.acknowledged_bytes = 1000, .outstanding = true};
+  scene.wait(30'000 + tick);
+  REQUIRE(scene.client_got() == "ping");
+  for (int i = 0; i < 10; ++i) {
+    scene.transport.sending.acknowledged_bytes += 1;
+    scene.wait(15'000);
+  }
+  CHECK(scene.end() == "open");
+  scene.wait(2 * 15'000 + 2 * tick);
+  CHECK(scene.end() == "gateway pong_timeout 1006 '' unclean");
+}
+
+TEST_CASE("a peer whose kernel acknowledges the ping itself has answered nothing") {
+  Scene scene(ping_every_30s);
+  scene.wait(30'000 + tick);
+  REQUIRE(scene.client_got() == "ping");
+  scene.transport.sending.acknowledged_bytes += 6;
+  scene.wait(15'000 + tick);
+  CHECK(scene.end() == "gateway pong_timeout 1006 '' unclean");
+}
+
 TEST_CASE("while we do not read and nothing waits, silence means nothing") {
   Scene scene(ping_every_30s);
   scene.pause();

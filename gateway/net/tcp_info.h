@@ -1,0 +1,16 @@
+// What the kernel knows of how far a TCP peer has come with the bytes sent to it.
+#pragma once
+
+#include <cstdint>
+
+namespace sluice::net {
+
+struct SendProgress {
+  std::uint64_t acknowledged_bytes = 0;  // by the peer's kernel, since the connection began
+  bool outstanding = false;              // some of what the kernel took is not acknowledged yet
+};
+
+// A system call. All zero for what is no TCP socket.
+SendProgress send_progress(int fd);
+
+}  // namespace sluice::net
