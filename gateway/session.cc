@@ -21,6 +21,10 @@ constexpr auto to_client = metrics::upstream_to_client;
 // What is gathered during a turn before the kernel is asked to take some of it.
 constexpr std::size_t gather_bytes = 64 * 1024;
 
+std::uint32_t now_us() {
+  return static_cast<std::uint32_t>(uv::now_ns() / 1000);
+}
+
 void count_rejection(metrics::RouteCounters& counters, Limit limit) {
   counters.limit_rejections[static_cast<std::size_t>(limit)].add();
 }
@@ -208,7 +212,7 @@ void Session::on_pong(const ws::Event& event) {
   std::memcpy(&number, event.payload.data(), sizeof number);
   if (number != ping_number_) return;
   pong_due_ms_ = TimerWheel::never;
-  counters_.ping_rtt.observe(metrics::ping_rtt_bounds_us, (uv::now_ns() - ping_sent_ns_) / 1000);
+  counters_.ping_rtt.observe(metrics::ping_rtt_bounds_us, now_us() - ping_sent_us_);
 }
 
 void Session::on_close(const ws::Event& event) {
@@ -410,7 +414,7 @@ void Session::send_ping() {
   const std::size_t size_before = transport_.output().size();
   protocol_.send_ping(payload, transport_.output());
   counters_.traffic[to_client].ping_frames.add();
-  ping_sent_ns_ = uv::now_ns();
+  ping_sent_us_ = now_us();
   alive_ = false;
   pong_due_ms_ = wheel_.now_ms() + settings_.keepalive.pong_timeout_ms;
   wrote(size_before);

@@ -223,8 +223,8 @@ class Session final : private TimerWheel::Entry {
   std::uint64_t pong_due_ms_ = TimerWheel::never;
   std::uint64_t message_due_ms_ = TimerWheel::never;
   std::uint64_t last_message_ms_ = 0;
-  std::uint64_t ping_sent_ns_ = 0;
   std::uint32_t ping_number_ = 0;
+  std::uint32_t ping_sent_us_ = 0;  // modulo 2^32: an hour
   std::uint32_t acknowledged_ = 0;  // by the peer when it was last asked, modulo 2^32 bytes
 
   ReadyState state_ = ReadyState::open;
