@@ -73,8 +73,6 @@ Listener::Listener(uv::Loop& loop, int fd, const Address& address, std::size_t i
       resume_(loop, [this] { start(); }) {}
 
 Listener::~Listener() {
-  poll_.watch(false, false);
-  ::close(fd_);
   if (reserve_fd_ >= 0) ::close(reserve_fd_);
   const std::string path = address_.unix_path();
   if (!path.empty()) ::unlink(path.c_str());
@@ -95,7 +93,7 @@ bool Listener::accept_one() {
   sockaddr_storage peer{};
   socklen_t size = sizeof peer;
   const int fd =
-      ::accept4(fd_, reinterpret_cast<sockaddr*>(&peer), &size, SOCK_CLOEXEC | SOCK_NONBLOCK);
+      ::accept4(fd_.get(), reinterpret_cast<sockaddr*>(&peer), &size, SOCK_CLOEXEC | SOCK_NONBLOCK);
   if (fd >= 0) {
     owner_.on_accept(*this, fd, Endpoint(peer));
     return true;
@@ -121,7 +119,7 @@ std::size_t Listener::shed() {
 bool Listener::shed_one() {
   if (reserve_fd_ < 0) return false;
   ::close(reserve_fd_);
-  const int fd = ::accept4(fd_, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK);
+  const int fd = ::accept4(fd_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK);
   if (fd >= 0) ::close(fd);
   reserve_fd_ = open_reserve();
   return fd >= 0;

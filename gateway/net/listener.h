@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 
+#include "base/fd.h"
 #include "base/result.h"
 #include "net/address.h"
 #include "uv/poll.h"
@@ -45,7 +46,7 @@ class Listener final : private uv::Poll::Owner {
   bool shed_one();
   void rest();
 
-  int fd_;
+  const Fd fd_;     // closed after poll_, which still names it to the loop
   int reserve_fd_;  // given up for a moment to shed connections when descriptors run out
   Address address_;
   std::size_t index_;

@@ -36,13 +36,8 @@ Socket::Socket(uv::Loop& loop, IoBuffers& buffers, int fd, Transport::Owner& own
     : Transport(buffers.pool), buffers_(buffers), owner_(owner), fd_(fd), poll_(loop, fd, *this) {
   // Both fail, harmlessly, on unix sockets.
   const int on = 1;
-  setsockopt(fd_, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);  // small messages leave at once
-  setsockopt(fd_, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent_bytes_max, sizeof unsent_bytes_max);
-}
-
-Socket::~Socket() {
-  poll_.watch(false, false);
-  ::close(fd_);
+  setsockopt(fd_.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);  // small messages leave at once
+  setsockopt(fd_.get(), IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent_bytes_max, sizeof unsent_bytes_max);
 }
 
 void Socket::read(bool wanted) {
@@ -78,7 +73,7 @@ void Socket::on_poll(uv::Poll::Events events) {
 bool Socket::read_once() {
   ssize_t count = 0;
   do {
-    count = ::recv(fd_, buffers_.received.get(), IoBuffers::receive_bytes, 0);
+    count = ::recv(fd_.get(), buffers_.received.get(), IoBuffers::receive_bytes, 0);
   } while (count < 0 && errno == EINTR);
   if (count > 0) {
     on_read({buffers_.received.get(), static_cast<std::size_t>(count)});
@@ -97,7 +92,7 @@ bool Socket::read_once() {
 void Socket::write(ByteQueue& queue) {
   blocked_ = false;
   while (!queue.empty() && !failed_ && !write_failed_) {
-    const ssize_t written = send_some(fd_, queue);
+    const ssize_t written = send_some(fd_.get(), queue);
     if (written >= 0) {
       queue.consume(static_cast<std::size_t>(written));
     } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
@@ -114,17 +109,17 @@ void Socket::write(ByteQueue& queue) {
 }
 
 void Socket::shutdown_write() {
-  ::shutdown(fd_, SHUT_WR);
+  ::shutdown(fd_.get(), SHUT_WR);
 }
 
 void Socket::reset_on_close() {
   const linger abort{.l_onoff = 1, .l_linger = 0};
-  setsockopt(fd_, SOL_SOCKET, SO_LINGER, &abort, sizeof abort);
+  setsockopt(fd_.get(), SOL_SOCKET, SO_LINGER, &abort, sizeof abort);
 }
 
 void Socket::set_user_timeout(std::uint64_t timeout_ms) {
   const auto timeout = static_cast<unsigned int>(timeout_ms);
-  setsockopt(fd_, IPPROTO_TCP, TCP_USER_TIMEOUT, &timeout, sizeof timeout);
+  setsockopt(fd_.get(), IPPROTO_TCP, TCP_USER_TIMEOUT, &timeout, sizeof timeout);
 }
 
 void Socket::fail(FailureKind kind, const Error& error) {

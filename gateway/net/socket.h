@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "base/byte_queue.h"
+#include "base/fd.h"
 #include "net/transport.h"
 #include "uv/poll.h"
 
@@ -24,12 +25,10 @@ struct IoBuffers {
 // Owns the fd. The parts of Transport that are the same with and without TLS.
 class Socket : public Transport, private uv::Poll::Owner {
  public:
-  ~Socket() override;
-
   void read(bool wanted) override;
   void reset_on_close() override;
   void set_user_timeout(std::uint64_t timeout_ms) override;
-  SendProgress progress() const override { return send_progress(fd_); }
+  SendProgress progress() const override { return send_progress(fd_.get()); }
   bool blocked() const override { return blocked_; }
 
  protected:
@@ -53,7 +52,7 @@ class Socket : public Transport, private uv::Poll::Owner {
   bool read_once();
   void watch();
 
-  int fd_;
+  const Fd fd_;  // closed after poll_, which still names it to the loop
   // Bits: idle connections are many.
   bool reading_ : 1 = false;
   bool blocked_ : 1 = false;

@@ -7,6 +7,8 @@ import { echoConfig, sharedGateway, slowness, testPlugin, until, within }
   from '../support/gateway.mjs';
 import { RawSocket, frame } from '../support/raw.mjs';
 
+// Longer than what a stall of the process takes from a deadline.
+const stalledMs = 2000 * slowness;
 const keepalive = { ping_interval: '300ms', pong_timeout: `${600 * slowness}ms` };
 
 const gateway = sharedGateway(() => echoConfig({
@@ -16,6 +18,8 @@ const gateway = sharedGateway(() => echoConfig({
     { path: '/idle', plugin: 'echo', keepalive, timeouts: { idle: `${500 * slowness}ms` } },
     { path: '/told', plugin: 'flood', keepalive: { ping_interval: 'off' },
       timeouts: { close: '300ms' } },
+    { path: '/stalled', plugin: 'echo',
+      keepalive: { ping_interval: '300ms', pong_timeout: `${stalledMs}ms` } },
     { path: '/quiet', plugin: 'echo', keepalive: { ping_interval: 'off' } },
   ],
 }));
@@ -116,18 +120,22 @@ describe('timeouts.close', () => {
 });
 
 test('after the process was stopped for a while, clients that answer are not cut (row 60)', async () => {
+  const pings = (m) => m.get('sluice_frames_total',
+    { route: '/stalled', direction: 'upstream_to_client', opcode: 'ping' });
   const clients = [];
-  for (let i = 0; i < 20; ++i) clients.push(await Client.open(gateway.url()));
-  await pinged(clients[0], 1);
-  const timeouts = (m) => m.get('sluice_pong_timeouts_total');
-  const before = timeouts(await gateway.metrics());
+  for (let i = 0; i < 20; ++i) clients.push(await Client.open(gateway.url('/stalled')));
+  // Each has a ping to answer, and does so only when the gateway does not run.
+  for (const client of clients) client.socket.pause();
+  await gateway.waitMetrics((m) => pings(m) === clients.length);
   gateway.kill('SIGSTOP');
-  // Long enough for every ping and pong to be overdue.
-  await sleep(1000 + 1200 * slowness);
+  for (const client of clients) client.socket.resume();
+  await Promise.all(clients.map((client) => pinged(client, 1)));
+  await sleep(stalledMs + 500); // all those pongs are overdue
   gateway.kill('SIGCONT');
-  await Promise.all(clients.map((client) => pinged(client, 3)));
+  await Promise.all(clients.map((client) => pinged(client, 2)));
   for (const client of clients) assert.equal(client.socket.readyState, WebSocket.OPEN);
-  assert.equal(timeouts(await gateway.metrics()), before);
   for (const client of clients) await client.close();
+  const metrics = await gateway.metrics();
+  assert.equal(metrics.get('sluice_pong_timeouts_total', { route: '/stalled' }), 0);
   await serveHonestClient(gateway);
 });

@@ -104,7 +104,8 @@ TEST_CASE("a peer that takes nothing of what waits for it is cut") {
   CHECK(scene.end() == "gateway pong_timeout 1006 '' unclean");
 }
 
-TEST_CASE("a peer that takes what the kernel holds for it is alive: the ping stands behind that too") {
+TEST_CASE(
+    "a peer that takes what the kernel holds for it is alive: the ping stands behind that too") {
   Scene scene(ping_every_30s);
   scene.transport.sending = {.acknowledged_bytes = 1000, .outstanding = true};
   scene.wait(30'000 + tick);
