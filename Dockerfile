@@ -1,7 +1,7 @@
 # The gateway's image: built on Debian 12, run on Debian 12's slim image by a user without a name.
 #
-#   docker build -t sluice .
-#   docker run --rm -p 9998:9998 -p 9464:9464 --read-only --cap-drop ALL sluice
+#   docker build -t sluice --build-arg REVISION="$(git rev-parse HEAD)" .
+#   docker run --rm -p 9998:9998 -p 127.0.0.1:9464:9464 --read-only --cap-drop ALL sluice
 #
 # Your own routes, pages and plugins are mounted over what is baked in:
 #   /etc/sluice/routes.yaml, /etc/sluice/www/, /usr/lib/sluice/*.so
@@ -14,7 +14,9 @@ WORKDIR /src
 COPY script/bootstrap script/bootstrap
 RUN script/bootstrap
 COPY . .
-RUN script/build release sluice plugins/all
+# Behind the packages, since it changes with every revision. There is no .git here to ask.
+ARG REVISION=unknown
+RUN SLUICE_REVISION=$REVISION script/build release sluice plugins/all
 RUN strip build/release/sluice build/release/plugins/*.so
 
 FROM ${RUNTIME_BASE}

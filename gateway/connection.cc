@@ -1,14 +1,14 @@
 #include "connection.h"
 
 #include <algorithm>
-#include <deque>
 #include <utility>
 
+#include "access_log.h"
 #include "base/log.h"
 #include "base/path_pattern.h"
+#include "base/percent.h"
+#include "exchange.h"
 #include "http/origin.h"
-#include "http/request_parser.h"
-#include "http/target.h"
 #include "net/tls_transport.h"
 #include "worker.h"
 #include "ws/close_code.h"
@@ -18,6 +18,7 @@ namespace sluice {
 namespace {
 
 using metrics::HandshakeResult;
+using metrics::TlsResult;
 
 // Output that may wait while requests are answered or a file is sent; then the client has to read.
 constexpr std::size_t response_bytes_high = 256 * 1024;
@@ -28,9 +29,6 @@ constexpr std::size_t body_bytes_per_turn = 1024 * 1024;
 // How long we read on after an error response, so that the client gets to see it: a socket that is
 // closed with unread bytes is reset, and the response with it (RFC 9112 9.6).
 constexpr std::uint64_t linger_ms = 2'000;
-
-// Counters of sluice_tls_handshakes_total.
-enum TlsResult : std::size_t { tls1_2, tls1_3, tls_failed, tls_timeout };
 
 // What remains of the path below the prefix of a pattern that ends in "/*".
 std::string_view below_prefix(std::string_view pattern, std::string_view path) {
@@ -54,59 +52,7 @@ HandshakeResult result_of(http::Refusal::Kind kind) {
   return HandshakeResult::bad_request;
 }
 
-http::ParserLimits parser_limits(const config::RequestLimits& limits) {
-  return {.headers_max = limits.headers_max,
-          .head_bytes_max = limits.head_bytes_max,
-          .target_bytes_max = limits.target_bytes_max};
-}
-
 }  // namespace
-
-// The request being read or answered. Gone when the connection has become a WebSocket.
-struct Connection::Exchange final : UpgradeRequest {
-  explicit Exchange(const config::RequestLimits& limits) : parser(parser_limits(limits)) {}
-
-  std::string_view path() const override { return request().path; }
-  std::string_view query() const override { return request().query; }
-  std::string_view host() const override { return request().host; }
-  std::string_view origin() const override { return header("Origin"); }
-  std::string_view client_address() const override { return client; }
-  std::string_view route() const override { return route_name; }
-  std::string_view header(std::string_view name) const override {
-    auto value = request().header(name);
-    return value ? handed_out.emplace_back(std::move(*value)) : std::string_view();
-  }
-  std::string_view parameter(std::string_view name) const override {
-    for (const auto& [key, value] : parameters) {
-      if (key == name) return value;
-    }
-    return {};
-  }
-  std::string_view offered_protocol(std::size_t index) const override {
-    if (index >= upgrade.offered_protocols.size()) return {};
-    return upgrade.offered_protocols[index];
-  }
-
-  const http::Request& request() const { return parser.request(); }
-  bool offers(std::string_view protocol) const {
-    return std::ranges::find(upgrade.offered_protocols, protocol) !=
-           upgrade.offered_protocols.end();
-  }
-
-  http::RequestParser parser;
-  std::uint64_t started_ns = 0;    // of the request's first byte
-  std::vector<std::uint8_t> held;  // received, and not looked at before the answer has been sent
-  bool close_after = false;        // this is the connection's last request
-  bool kept = false;               // it was not its first
-  std::optional<http::FileBody> body;
-
-  http::Upgrade upgrade;
-  std::string_view route_name;
-  std::string_view chosen_protocol;  // by the route
-  std::string client;
-  std::vector<std::pair<std::string, std::string>> parameters;
-  mutable std::deque<std::string> handed_out;  // the values of header()
-};
 
 Connection::Connection(Worker& worker, std::uint64_t id, std::size_t place, int fd,
                        const net::Endpoint& peer, const net::TlsContext* tls)
@@ -119,8 +65,12 @@ Connection::Connection(Worker& worker, std::uint64_t id, std::size_t place, int 
     transport_ = std::make_unique<net::PlainTransport>(worker.loop(), worker.buffers(), fd,
                                                        static_cast<net::Transport::Owner&>(*this));
   }
-  exchange_ = std::make_unique<Exchange>(worker.config().requests);
-  set_deadline(worker.config().requests.handshake_timeout_ms);
+  const config::RequestLimits& limits = worker.config().requests;
+  exchange_ =
+      std::make_unique<Exchange>(http::ParserLimits{.headers_max = limits.headers_max,
+                                                    .head_bytes_max = limits.head_bytes_max,
+                                                    .target_bytes_max = limits.target_bytes_max});
+  set_deadline(limits.handshake_timeout_ms);
   transport_->read(true);
 }
 
@@ -130,7 +80,7 @@ Connection::~Connection() = default;
 
 void Connection::on_secure() {
   const bool is_1_3 = std::string_view(transport_->tls_version()) == "TLSv1.3";
-  worker_.counters().tls_handshakes[is_1_3 ? tls1_3 : tls1_2].add();
+  count_tls(is_1_3 ? TlsResult::tls1_3 : TlsResult::tls1_2);
   phase_ = Phase::reading;
 }
 
@@ -168,7 +118,7 @@ void Connection::on_end() {
     case Phase::reading:
       // The client may close its direction and still wait for the answers it asked for.
       if (!exchange_->parser.started() && transport_->buffered_bytes() > 0) {
-        linger(linger_ms);
+        linger();
         break;
       }
       if (exchange_->parser.started()) count_handshake(HandshakeResult::aborted);
@@ -182,8 +132,11 @@ void Connection::on_end() {
       if (transport_->buffered_bytes() == 0) finish();
       break;
     case Phase::securing:
-    case Phase::finished:
+      count_tls(TlsResult::failed);
+      count_handshake(HandshakeResult::aborted);
       finish();
+      break;
+    case Phase::finished:
       break;
   }
 }
@@ -201,6 +154,7 @@ void Connection::on_sent() {
       read_held();
       break;
     case Phase::lingering:
+      set_linger_deadline();
       if (peer_ended_ && transport_->buffered_bytes() == 0) finish();
       break;
     case Phase::securing:
@@ -217,7 +171,7 @@ void Connection::on_failure(net::FailureKind kind, const Error& error) {
       session_->on_failure(kind, error);
       break;
     case Phase::securing:
-      worker_.counters().tls_handshakes[tls_failed].add();
+      count_tls(TlsResult::failed);
       count_handshake(HandshakeResult::tls_error);
       log::debug("tls failed",
                  {{"conn", id_}, {"client", peer_.to_string()}, {"why", error.message}});
@@ -313,7 +267,7 @@ void Connection::handle_plain(const RouteTable::Match& match) {
   }
   auto reply =
       match.route->http->respond(request, below_prefix(match.route->config.path, request.path));
-  log_request(reply.head.status, {});
+  access_log::request(worker_.config().log, subject(), request, reply.head.status, {});
   exchange_->body = std::move(reply.body);
   respond(reply.head);
 }
@@ -370,7 +324,7 @@ void Connection::open_bridge(const RouteTable::Match& match, http::Upgrade upgra
   exchange.route_name = match.route->config.name;
   exchange.client = peer_.to_string();
   for (const auto& [name, value] : match.parameters) {
-    exchange.parameters.emplace_back(name, http::percent_decode(value));
+    exchange.parameters.emplace_back(name, percent_decode(value));
   }
   phase_ = Phase::deciding;
   set_deadline(worker_.config().requests.handshake_timeout_ms);
@@ -385,7 +339,7 @@ void Connection::refuse(HandshakeResult result, int status, std::string_view why
 void Connection::refuse(HandshakeResult result, const http::Response& response,
                         std::string_view why) {
   count_handshake(result);
-  log_request(response.status, why);
+  access_log::request(worker_.config().log, subject(), exchange_->request(), response.status, why);
   respond(response);
 }
 
@@ -452,7 +406,7 @@ void Connection::pump_body() {
 
 void Connection::end_response() {
   if (exchange_->close_after) {
-    linger(linger_ms);
+    linger();
     return;
   }
   exchange_->parser.reset();
@@ -490,31 +444,32 @@ void Connection::reject(int status, std::string_view reason) {
 }
 
 void Connection::open_session(std::string_view protocol) {
-  const http::Request& request = exchange_->request();
-  std::string head =
-      "HTTP/1.1 101 Switching Protocols\r\n"
-      "Upgrade: websocket\r\n"
-      "Connection: Upgrade\r\n"
-      "Sec-WebSocket-Accept: " +
-      ws::accept_key(exchange_->upgrade.key) + "\r\n";
-  if (!protocol.empty()) head.append("Sec-WebSocket-Protocol: ").append(protocol).append("\r\n");
-  head += "\r\n";
-  transport_->output().append(as_bytes(head));
+  http::Response switching;
+  switching.status = 101;
+  switching.headers = {{"Upgrade", "websocket"},
+                       {"Sec-WebSocket-Accept", ws::accept_key(exchange_->upgrade.key)}};
+  if (!protocol.empty()) {
+    switching.headers.push_back({"Sec-WebSocket-Protocol", std::string(protocol)});
+  }
+  const auto head = http::serialise(switching, {});
+  if (!head) return fail("it accepted a subprotocol that is no token");
+  transport_->output().append(as_bytes(*head));
 
   protocol_ = protocol;
   phase_ = Phase::open;
   opened_ms_ = worker_.loop().now_ms();
   set_deadline(TimerWheel::never);
   count_handshake(HandshakeResult::accepted);
-  counters().handshake_duration.observe(metrics::handshake_bounds_us,
-                                        (uv::now_ns() - exchange_->started_ns) / 1000);
+  const std::uint64_t handshake_us = (uv::now_ns() - exchange_->started_ns) / 1000;
+  counters().handshake_duration.observe(metrics::handshake_bounds_us, handshake_us);
   counters().connections_opened.add();
   transport_->set_user_timeout(route_->session.keepalive.tcp_user_timeout_ms);
   slot_ = &worker_.counters().connections.take(route_->index, transport_->secure());
   session_ =
       std::make_unique<Session>(ws::Role::server, route_->session, *transport_, worker_.wheel(),
                                 counters(), *slot_, static_cast<Session::Owner&>(*this));
-  if (worker_.config().log.access) log_open(request);
+  access_log::open(worker_.config().log, subject(), exchange_->request(), protocol_,
+                   transport_->tls_version(), handshake_us);
   transport_->read(true);
   if (draining_) session_->drain();
   wake();
@@ -579,7 +534,7 @@ void Connection::on_session_end() {
   if (close_frame_sent) {
     // RFC 6455 7.1.1: the server closes first, and waits for the client to follow.
     wake();
-    linger(route_->session.timeouts.close_ms);
+    linger();
     return;
   }
   if (end.initiator == metrics::Initiator::gateway || end.initiator == metrics::Initiator::plugin) {
@@ -598,7 +553,7 @@ void Connection::set_deadline(std::uint64_t delay_ms) {
 void Connection::on_deadline() {
   switch (phase_) {
     case Phase::securing:
-      worker_.counters().tls_handshakes[tls_timeout].add();
+      count_tls(TlsResult::timeout);
       count_handshake(HandshakeResult::timeout);
       finish();
       break;
@@ -612,7 +567,10 @@ void Connection::on_deadline() {
       break;
     case Phase::responding:
     case Phase::lingering:
-      transport_->reset_on_close();
+      // What the kernel has taken already, it delivers by itself after an orderly close.
+      if (phase_ == Phase::responding || transport_->buffered_bytes() > 0) {
+        transport_->reset_on_close();
+      }
       finish();
       break;
     case Phase::open:
@@ -666,12 +624,23 @@ void Connection::flush() {
   if (session_ != nullptr) session_->on_flushed();
 }
 
-void Connection::linger(std::uint64_t timeout_ms) {
+void Connection::linger() {
   phase_ = Phase::lingering;
-  set_deadline(timeout_ms);
+  set_linger_deadline();
   transport_->read(!peer_ended_);
   transport_->shutdown();
   if (phase_ == Phase::lingering && peer_ended_ && transport_->buffered_bytes() == 0) finish();
+}
+
+// As long as the peer takes what waits for it, it may take its time.
+void Connection::set_linger_deadline() {
+  if (exchange_ == nullptr) {
+    set_deadline(route_->session.timeouts.close_ms);
+  } else if (transport_->buffered_bytes() > 0) {
+    set_deadline(worker_.config().requests.keep_alive_timeout_ms);
+  } else {
+    set_deadline(linger_ms);
+  }
 }
 
 void Connection::finish() {
@@ -693,7 +662,7 @@ void Connection::drain() {
       exchange_->close_after = true;
       break;
     case Phase::reading:
-      if (!exchange_->parser.started()) linger(linger_ms);
+      if (!exchange_->parser.started()) linger();
       break;
     case Phase::securing:
       finish();
@@ -726,7 +695,8 @@ void Connection::conclude() {
                            [static_cast<std::size_t>(end.reason)]
         .add();
     counters().duration.observe(metrics::duration_bounds_ms, worker_.loop().now_ms() - opened_ms_);
-    if (worker_.config().log.access) log_close(end);
+    access_log::close(worker_.config().log, subject(), end, session_->totals(),
+                      worker_.loop().now_ms() - opened_ms_);
   }
   route_->open->fetch_sub(1, std::memory_order_relaxed);
   if (const auto bridge = std::move(bridge_); bridge != nullptr) bridge->on_close(event);
@@ -743,59 +713,16 @@ metrics::RouteCounters& Connection::counters() const {
   return route_ == nullptr ? counters.no_route() : counters.routes[route_->index];
 }
 
+access_log::Subject Connection::subject() const {
+  return {id_, peer_, route_ == nullptr ? "none" : std::string_view(route_->config.name)};
+}
+
+void Connection::count_tls(TlsResult result) const {
+  worker_.counters().tls_handshakes[static_cast<std::size_t>(result)].add();
+}
+
 void Connection::count_handshake(HandshakeResult result) const {
   counters().handshakes[static_cast<std::size_t>(result)].add();
-}
-
-// The path as it may be logged: what stands in a query is often a secret.
-static std::string loggable(const http::Request& request, bool with_query) {
-  if (request.query.empty()) return request.path;
-  return request.path + "?" + (with_query ? request.query : "[redacted]");
-}
-
-void Connection::log_request(int status, std::string_view why) const {
-  if (!worker_.config().log.access) return;
-  const http::Request& request = exchange_->request();
-  const std::string client = peer_.to_string();
-  const std::string path = loggable(request, worker_.config().log.query_strings);
-  const std::string_view route = route_ == nullptr ? "none" : std::string_view(route_->config.name);
-  log::Fields fields = {{"conn", id_},    {"client", client},
-                        {"route", route}, {"method", request.method},
-                        {"path", path},   {"status", status}};
-  if (!why.empty()) fields.emplace_back("why", why);
-  log::info(why.empty() ? "request" : "refused", fields);
-}
-
-void Connection::log_open(const http::Request& request) const {
-  log::info("open", {{"conn", id_},
-                     {"client", peer_.to_string()},
-                     {"route", route_->config.name},
-                     {"host", request.authority},
-                     {"path", loggable(request, worker_.config().log.query_strings)},
-                     {"origin", request.header("Origin").value_or("")},
-                     {"protocol", protocol_},
-                     {"tls", transport_->tls_version()},
-                     {"handshake_ms",
-                      static_cast<double>((uv::now_ns() - exchange_->started_ns) / 1000) / 1000}});
-}
-
-void Connection::log_close(const SessionEnd& end) const {
-  const Session::Totals& totals = session_->totals();
-  log::info("close", {{"conn", id_},
-                      {"client", peer_.to_string()},
-                      {"route", route_->config.name},
-                      {"initiator", metrics::label(end.initiator)},
-                      {"reason", metrics::label(end.reason)},
-                      {"code", end.code},
-                      {"text", end.text},
-                      {"rule", end.detail},
-                      {"clean", end.was_clean},
-                      {"messages_in", totals.messages[metrics::client_to_upstream]},
-                      {"messages_out", totals.messages[metrics::upstream_to_client]},
-                      {"bytes_in", totals.payload_bytes[metrics::client_to_upstream]},
-                      {"bytes_out", totals.payload_bytes[metrics::upstream_to_client]},
-                      {"buffered_max", totals.buffered_bytes_max},
-                      {"duration_ms", worker_.loop().now_ms() - opened_ms_}});
 }
 
 }  // namespace sluice

@@ -11,16 +11,13 @@
 
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <string>
 #include <string_view>
-#include <vector>
 
+#include "access_log.h"
 #include "base/timer_wheel.h"
 #include "bridge.h"
-#include "http/request.h"
 #include "http/response.h"
-#include "http/static_files.h"
 #include "http/upgrade.h"
 #include "metrics/counters.h"
 #include "net/address.h"
@@ -32,6 +29,7 @@
 namespace sluice {
 
 class Worker;
+struct Exchange;
 
 class Connection final : private net::Transport::Owner,
                          private Session::Owner,
@@ -64,7 +62,6 @@ class Connection final : private net::Transport::Owner,
     lingering,   // our direction is closed; waiting for the peer to close its own
     finished,    // to be destroyed
   };
-  struct Exchange;  // what only HTTP needs
 
   // net::Transport::Owner
   void on_secure() override;
@@ -118,16 +115,16 @@ class Connection final : private net::Transport::Owner,
 
   void flush();
   void wake();
-  void linger(std::uint64_t timeout_ms);
+  void linger();
+  void set_linger_deadline();
   void finish();
   void conclude();
   void set_deadline(std::uint64_t delay_ms);
 
   metrics::RouteCounters& counters() const;
+  void count_tls(metrics::TlsResult result) const;
   void count_handshake(metrics::HandshakeResult result) const;
-  void log_request(int status, std::string_view why) const;
-  void log_open(const http::Request& request) const;
-  void log_close(const SessionEnd& end) const;
+  access_log::Subject subject() const;
 
   Worker& worker_;
   const std::uint64_t id_;

@@ -14,6 +14,7 @@
 #include "base/build.h"
 #include "base/cores.h"
 #include "base/log.h"
+#include "bridges/plugin_bridge.h"
 #include "metrics/process.h"
 #include "net/address.h"
 
@@ -56,7 +57,8 @@ config::Route endpoint_route(const char* path) {
 
 }  // namespace
 
-// One worker and its thread. Everything but `counters` is used on that thread only, once it runs.
+// One worker and its thread. Once it runs, other threads use the counters, Worker::load() and what
+// posts; `left_handles` is read after the join.
 struct Gateway::Thread {
   Thread(std::uint32_t number, const config::Config& config, Shared& shared)
       : counters(config.routes.size()),
@@ -96,6 +98,10 @@ void Gateway::load_plugins(std::vector<Error>& errors) {
   for (const auto& [name, plugin] : config_.plugins) {
     auto library = bridges::PluginLibrary::load(name, plugin.library, plugin_path_);
     if (library) {
+      const char* version = library->table().version;
+      log::info("plugin loaded", {{"plugin", name},
+                                  {"path", library->path()},
+                                  {"version", version == nullptr ? "" : version}});
       plugins_.emplace(name, std::move(*library));
     } else {
       errors.push_back(library.error());
@@ -257,7 +263,7 @@ void Gateway::limit_connections() {
   };
   shared_.connections_max =
       config_.connections_max != 0 ? config_.connections_max : limit(free - spare);
-  connections_cut_ = limit(free - spare / 2);
+  connections_shed_above_ = limit(free - spare / 2);
 }
 
 int Gateway::run() {
@@ -310,7 +316,7 @@ void Gateway::on_accept(net::Listener& listener, int fd, const net::Endpoint& pe
     return;
   }
   listener_counters_.accepted.add();
-  if (shared_.connections.load(std::memory_order_relaxed) >= connections_cut_) {
+  if (shared_.connections.load(std::memory_order_relaxed) >= connections_shed_above_) {
     ::close(fd);
     return report_full();
   }

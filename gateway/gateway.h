@@ -13,7 +13,6 @@
 #include <vector>
 
 #include "base/result.h"
-#include "bridges/plugin_bridge.h"
 #include "bridges/plugin_library.h"
 #include "config/config.h"
 #include "http/handler.h"
@@ -23,7 +22,6 @@
 #include "net/tls_context.h"
 #include "uv/loop.h"
 #include "uv/signal.h"
-#include "uv/timer.h"
 #include "worker.h"
 
 namespace sluice {
@@ -76,7 +74,7 @@ class Gateway final : private net::Listener::Owner {
   uv::Loop loop_;
   std::atomic<bool> draining_{false};
   Shared shared_;
-  std::uint32_t connections_cut_ = 0;  // as many descriptors as connections may take
+  std::uint32_t connections_shed_above_ = 0;  // closed at accept, for lack of descriptors
   std::uint64_t full_logged_ms_ = 0;
   metrics::ListenerCounters listener_counters_;
   metrics::Sources sources_;

@@ -5,8 +5,6 @@
 
 #include <CLI/CLI.hpp>
 #include <cstdio>
-#include <fstream>
-#include <iterator>
 #include <string>
 #include <vector>
 
@@ -32,23 +30,15 @@ void print_errors(const std::vector<Error>& errors) {
 tl::expected<config::Config, ExitCode> load(const std::string& file) {
   auto loaded = config::load_file(file);
   if (loaded) return std::move(*loaded);
-  std::ifstream stream(file, std::ios::binary);
-  const std::string text(std::istreambuf_iterator<char>(stream), {});
+  const std::string text = config::read_file(file).value_or("");
   std::fputs(config::render(loaded.error(), text).c_str(), stderr);
   return tl::unexpected(usage_failure);
-}
-
-log::Level to_level(config::LogLevel level) {
-  return static_cast<log::Level>(level);
-}
-log::Format to_format(config::LogFormat format) {
-  return static_cast<log::Format>(format);
 }
 
 int run(const std::string& file) {
   auto config = load(file);
   if (!config) return config.error();
-  log::open(to_level(config->log.level), to_format(config->log.format));
+  log::open(config->log.level, config->log.format);
   Gateway gateway(std::move(*config), bridges::plugin_search_path());
   for (const auto& step : {&Gateway::load, &Gateway::start_workers}) {
     if (const auto errors = (gateway.*step)(); !errors.empty()) {

@@ -70,8 +70,6 @@ std::vector<std::string> parameter_names(const PathPattern& pattern) {
 
 Router::Router() : any_host_(std::make_unique<Node>()) {}
 Router::~Router() = default;
-Router::Router(Router&&) noexcept = default;
-Router& Router::operator=(Router&&) noexcept = default;
 
 Result<> Router::add(std::string_view host, std::string_view pattern, std::uint32_t route) {
   auto parsed = parse_path_pattern(pattern);

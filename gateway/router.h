@@ -26,8 +26,8 @@ class Router {
  public:
   Router();
   ~Router();
-  Router(Router&&) noexcept;
-  Router& operator=(Router&&) noexcept;
+  Router(const Router&) = delete;
+  Router& operator=(const Router&) = delete;
 
   // `pattern` as base/path_pattern.h reads it; `host` without port, empty for any. Fails if either
   // is malformed, or if an earlier pattern matches the same requests.

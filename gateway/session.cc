@@ -4,9 +4,9 @@
 #include <cstring>
 #include <utility>
 
+#include "base/utf8.h"
 #include "uv/loop.h"
 #include "ws/close_code.h"
-#include "ws/utf8.h"
 
 namespace sluice {
 namespace {
@@ -458,10 +458,7 @@ void Session::update_buffered() {
 }
 
 void Session::over_high_watermark() {
-  over_high_ = true;
-  congestion().over_high_since_ms = wheel_.now_ms();
-  slot_.paused.store(true, std::memory_order_relaxed);
-  counters_.pauses.add();
+  count_high_watermark(true);
   if (state_ != ReadyState::open) return;
   switch (settings_.slow_consumer) {
     case config::SlowConsumer::close:
@@ -479,11 +476,8 @@ void Session::over_high_watermark() {
 }
 
 void Session::under_low_watermark() {
-  over_high_ = false;
+  count_high_watermark(false);
   congestion_->watermark_due_ms = TimerWheel::never;
-  slot_.paused.store(false, std::memory_order_relaxed);
-  counters_.resumes.add();
-  counters_.paused_ms.add(wheel_.now_ms() - congestion_->over_high_since_ms);
   if (state_ != ReadyState::open) return;
   drained_ = true;
   resume(output_full);
@@ -507,6 +501,19 @@ void Session::update_reading() {
   count_read_pause(pause_reasons_ != 0);
   // What is stashed comes before what is still in the kernel.
   transport_.read(pause_reasons_ == 0 && !has_stash());
+}
+
+void Session::count_high_watermark(bool over) {
+  if (over == over_high_) return;
+  over_high_ = over;
+  slot_.paused.store(over, std::memory_order_relaxed);
+  if (over) {
+    counters_.pauses.add();
+    congestion().over_high_since_ms = wheel_.now_ms();
+  } else {
+    counters_.resumes.add();
+    counters_.paused_ms.add(wheel_.now_ms() - congestion_->over_high_since_ms);
+  }
 }
 
 void Session::count_read_pause(bool paused) {
@@ -593,10 +600,14 @@ bool Session::is_idle(std::uint64_t now) const {
 }
 
 void Session::check_pong() {
-  // A peer that sends is alive: its pong stands behind a large message. While we do not read, and
-  // nothing waits for it, we cannot know; TCP_USER_TIMEOUT and the idle timeout watch over that.
-  const bool unknown = pause_reasons_ != 0 && transport_.buffered_bytes() == 0;
-  if (alive_ || unknown || takes_bytes()) {
+  if (pause_reasons_ != 0 && transport_.buffered_bytes() == 0) {
+    // While we do not read, and nothing waits for it, the peer cannot show that it is alive. The
+    // next ping goes out all the same: if the peer has gone, writing to it fails in the end.
+    pong_due_ms_ = TimerWheel::never;
+    return;
+  }
+  // A peer that sends is alive: its pong stands behind a large message.
+  if (alive_ || takes_bytes()) {
     alive_ = false;
     pong_due_ms_ = wheel_.now_ms() + settings_.keepalive.pong_timeout_ms;
     return;
@@ -616,8 +627,7 @@ bool Session::takes_bytes() {
 // ---- Closing
 
 bool Session::close(std::uint16_t code, std::string_view reason, Initiator initiator) {
-  if (!ws::application_may_send(code) || reason.size() > 123 ||
-      !ws::is_valid_utf8(as_bytes(reason))) {
+  if (!ws::application_may_send(code) || reason.size() > 123 || !is_valid_utf8(as_bytes(reason))) {
     return false;
   }
   start_closing(code, reason,
@@ -694,8 +704,7 @@ void Session::abort(Initiator initiator, CloseReason reason, std::string detail)
 
 void Session::finish(SessionEnd end) {
   if (end_ != nullptr) return;  // the transport broke under the Close frame
-  if (over_high_) counters_.paused_ms.add(wheel_.now_ms() - congestion_->over_high_since_ms);
-  over_high_ = false;
+  count_high_watermark(false);
   count_read_pause(false);
   state_ = ReadyState::closed;
   end_ = std::make_unique<SessionEnd>(std::move(end));

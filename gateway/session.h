@@ -201,6 +201,7 @@ class Session final : private TimerWheel::Entry {
   bool takes_bytes();
   bool is_idle(std::uint64_t now) const;
   void update_reading();
+  void count_high_watermark(bool over);
   void count_read_pause(bool paused);
   void start_closing(std::uint16_t code, std::string_view text, SessionEnd why);
   void finish(SessionEnd end);

@@ -56,7 +56,8 @@ class WebSocket {
   // Sends one message. Text must be valid UTF-8. Ignored unless OPEN.
   virtual void send(MessageType type, Bytes payload) = 0;
   // Starts the closing handshake: code 1000 or 3000 to 4999, reason at most 123 bytes of UTF-8.
-  // Returns false, and does nothing, if the code or the reason may not be sent.
+  // Ignored unless OPEN. Returns false, and does nothing, if the code or the reason may not be
+  // sent.
   virtual bool close(std::uint16_t code = 1000, std::string_view reason = {}) = 0;
   // The bridge cannot go on: closes with 1011 (refuses with 500 while CONNECTING), and the reason
   // is plugin_failed or upstream_failed in the log, which also has `what`, and in the metrics.

@@ -46,7 +46,6 @@ void Worker::add(int fd, const net::Endpoint& peer, const net::TlsContext* tls) 
   start_ticking();
   connections_.push_back(
       std::make_unique<Connection>(*this, id, connections_.size(), fd, peer, tls));
-  counters_.connections_active.add();
   if (draining_) connections_.back()->drain();
 }
 
@@ -58,7 +57,7 @@ void Worker::turn_end() {
   }
   // What is retired may still be among the woken.
   if (woken_.empty()) destroy_retired();
-  if (!woken_.empty()) loop_.post([] {});
+  if (!woken_.empty()) loop_.post([] {});  // another turn, at once
 }
 
 void Worker::destroy_retired() {
@@ -68,7 +67,6 @@ void Worker::destroy_retired() {
     connections_.back()->set_place(place);
     std::swap(connections_[place], connections_.back());
     connections_.pop_back();
-    counters_.connections_active.subtract();
     load_.fetch_sub(1, std::memory_order_relaxed);
     shared_.connections.fetch_sub(1, std::memory_order_relaxed);
   }
@@ -89,7 +87,6 @@ void Worker::tick() {
   const std::uint64_t now_ns = uv::now_ns();
   // The loop's clock has whole milliseconds: less than one late is not late.
   const std::uint64_t late_us = now_ns > tick_due_ns_ ? (now_ns - tick_due_ns_) / 1000 : 0;
-  counters_.loop_lag_us.set(late_us);
   counters_.loop_lag.observe(metrics::loop_lag_bounds_us, late_us);
   tick_due_ns_ = now_ns + tick_ns;
   wheel_.advance(loop_.now_ms());

@@ -3,7 +3,6 @@
 #include <algorithm>
 
 namespace sluice {
-
 namespace {
 
 char lower(char c) {
@@ -22,11 +21,12 @@ bool is_token(std::string_view text) {
   return !text.empty() && std::all_of(text.begin(), text.end(), is_token_char);
 }
 
+bool is_control(char c) {
+  return static_cast<unsigned char>(c) < 0x20 || c == 0x7f;
+}
+
 bool is_field_value(std::string_view text) {
-  return std::none_of(text.begin(), text.end(), [](char c) {
-    const auto byte = static_cast<unsigned char>(c);
-    return (byte < 0x20 && c != '\t') || byte == 0x7f;
-  });
+  return std::none_of(text.begin(), text.end(), [](char c) { return is_control(c) && c != '\t'; });
 }
 
 std::string_view trim(std::string_view text) {

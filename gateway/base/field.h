@@ -14,6 +14,8 @@ bool is_token_char(char c);
 // A token has at least one character.
 bool is_token(std::string_view text);
 
+bool is_control(char c);  // below U+0020, or U+007F
+
 // RFC 9110 5.5: a field's value holds no control character but the tab. Bytes over 127 may stand.
 bool is_field_value(std::string_view text);
 

@@ -122,10 +122,6 @@ void open(Level level, Format format) {
   logger->flush_on(spdlog::level::debug);
 }
 
-void flush() {
-  if (logger != nullptr) logger->flush();
-}
-
 bool enabled(Level level) {
   return logger != nullptr && logger->should_log(to_spdlog(level));
 }

@@ -43,10 +43,8 @@ struct Field {
 };
 using Fields = std::vector<Field>;
 
-// Call once, before other threads log. Lines go to standard output.
+// Call once, before other threads log. Lines go to standard output, each at once.
 void open(Level level, Format format);
-// Writes out what is buffered.
-void flush();
 
 bool enabled(Level level);
 void event(Level level, std::string_view name, const Fields& fields);

@@ -3,59 +3,20 @@
 #include <arpa/inet.h>
 
 #include <algorithm>
-#include <optional>
 
 #include "base/field.h"
+#include "base/percent.h"
 
 namespace sluice {
 namespace {
 
-bool is_alphanumeric(char c) {
-  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
-}
-
-// RFC 3986 2.3.
-bool is_unreserved(char c) {
-  return is_alphanumeric(c) || c == '-' || c == '.' || c == '_' || c == '~';
-}
-
-// RFC 3986 3.3: what may stand in a segment as it is.
-bool is_segment_character(char c) {
-  return is_unreserved(c) || std::string_view("!$&'()*+,;=:@").find(c) != std::string_view::npos;
-}
-
-int hex_digit(char c) {
-  if (c >= '0' && c <= '9') return c - '0';
-  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
-  return -1;
-}
-
-void append_encoded(std::string& out, char c) {
-  static constexpr char digits[] = "0123456789ABCDEF";
-  const auto byte = static_cast<unsigned char>(c);
-  out += '%';
-  out += digits[byte >> 4];
-  out += digits[byte & 15];
-}
-
-// The character behind "%41", if `text` begins with one.
-std::optional<char> percent_encoded(std::string_view text) {
-  if (text.size() < 3) return std::nullopt;
-  const int high = hex_digit(text[1]);
-  const int low = hex_digit(text[2]);
-  if (high < 0 || low < 0) return std::nullopt;
-  return static_cast<char>(high * 16 + low);
-}
-
 // Requests that carry these are refused before they are routed, so no route can name them.
 bool is_never_routed(char c) {
-  const auto byte = static_cast<unsigned char>(c);
-  return byte < 0x20 || byte == 0x7f || c == '/' || c == '\\';
+  return is_control(c) || c == '/' || c == '\\';
 }
 
-Result<> append_escape(std::string& out, std::string_view escape) {
-  const auto c = percent_encoded(escape);
+Result<> append_escaped(std::string& out, std::string_view escape) {
+  const auto c = escaped_char(escape);
   if (!c) return fail("\"%\" must be followed by two hexadecimal digits; a percent sign is %25");
   if (is_never_routed(*c)) {
     return fail("\"" + std::string(escape.substr(0, 3)) + "\" never reaches a route");
@@ -63,7 +24,7 @@ Result<> append_escape(std::string& out, std::string_view escape) {
   if (is_unreserved(*c)) {
     out += *c;
   } else {
-    append_encoded(out, *c);
+    append_escape(out, *c);
   }
   return {};
 }
@@ -84,8 +45,7 @@ Result<> check_character(char c) {
     default:
       break;
   }
-  const auto byte = static_cast<unsigned char>(c);
-  if (byte < 0x20 || byte == 0x7f) return fail("control characters are not allowed");
+  if (is_control(c)) return fail("control characters are not allowed");
   return {};
 }
 
@@ -94,17 +54,17 @@ Result<std::string> normalise_literal(std::string_view segment) {
   for (std::size_t i = 0; i < segment.size(); ++i) {
     const char c = segment[i];
     if (c == '%') {
-      if (auto done = append_escape(out, segment.substr(i)); !done) {
+      if (auto done = append_escaped(out, segment.substr(i)); !done) {
         return tl::unexpected(done.error());
       }
       i += 2;
       continue;
     }
     if (auto fine = check_character(c); !fine) return tl::unexpected(fine.error());
-    if (is_segment_character(c)) {
+    if (is_segment_char(c)) {
       out += c;
     } else {
-      append_encoded(out, c);
+      append_escape(out, c);
     }
   }
   // RFC 3986 5.2.4: requests lose their dot segments before they are routed.

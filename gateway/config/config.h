@@ -11,6 +11,8 @@
 #include <variant>
 #include <vector>
 
+#include "base/log.h"
+
 namespace sluice::config {
 
 struct Certificate {
@@ -35,7 +37,7 @@ struct Listener {
 
 // What happens to a client that does not read what it is sent.
 enum class SlowConsumer {
-  pause,        // the bridge is paused; over `limit` the client is closed with 1013
+  pause,        // the client is not read either; over `limit` it is closed with 1013
   drop_oldest,  // whole messages that have not begun to be sent are dropped, oldest first
   drop_newest,  // new messages are dropped
   close,        // closed with 1013 after `high_watermark_timeout` over the high watermark
@@ -45,8 +47,8 @@ struct Buffers {
   std::uint64_t high_watermark_bytes = 256 * 1024;
   std::uint64_t low_watermark_bytes = 64 * 1024;  // a quarter of the high one unless given
   std::uint64_t high_watermark_timeout_ms = 30'000;
-  // No client's bufferedAmount ever exceeds this by more than one message. 16 times the high
-  // watermark unless given.
+  // No client's bufferedAmount ever exceeds this by more than one message: a client that would is
+  // closed with 1013 (pause, close). 16 times the high watermark unless given.
   std::uint64_t limit_bytes = 4 * 1024 * 1024;
 };
 
@@ -95,7 +97,6 @@ struct Route {
   Timeouts timeouts;
   Keepalive keepalive;
   Target target;
-  std::uint32_t line = 0;  // where it stands in the file, for messages
 };
 
 struct Plugin {
@@ -108,18 +109,15 @@ struct RequestLimits {
   std::uint32_t headers_max = 100;               // max_headers: 431 above
   std::uint32_t head_bytes_max = 32 * 1024;      // max_head_size, request line included: 431 above
   std::uint32_t target_bytes_max = 8 * 1024;     // max_target_size: 414 above
-  std::uint64_t handshake_timeout_ms = 10'000;   // from accept to the end of the head: 408
-  std::uint64_t keep_alive_timeout_ms = 60'000;  // between the requests of one connection
+  std::uint64_t handshake_timeout_ms = 10'000;   // TLS and the head: 408; then the plugin: 504
+  std::uint64_t keep_alive_timeout_ms = 60'000;  // between two requests, or of an unread response
 };
 
-enum class LogFormat { automatic, text, json };
-enum class LogLevel { debug, info, warning, error };
-
 struct Log {
-  LogLevel level = LogLevel::info;
-  LogFormat format = LogFormat::automatic;  // text on a terminal, JSON otherwise
-  bool access = true;                       // a record at open and one at close
-  bool query_strings = false;               // false: redacted
+  log::Level level = log::Level::info;
+  log::Format format = log::Format::automatic;
+  bool access = true;          // open, close, request, refused
+  bool query_strings = false;  // false: redacted
 };
 
 struct Shutdown {

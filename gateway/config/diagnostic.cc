@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <tuple>
 
+#include "base/field.h"
 #include "config/text.h"
 
 namespace sluice::config {

@@ -50,10 +50,12 @@ void visit(Keys& keys, RequestLimits& requests) {
   keys.number({"max_target_size", "Size of a request's target; 414 above."},
               requests.target_bytes_max, {Unit::bytes, 64, kib * kib});
   keys.number({"handshake_timeout",
-               "Time from accepting a connection to the end of its first "
-               "request's head; 408 after it."},
+               "Time for the TLS handshake and the head of a request (408 after it), and then for "
+               "the plugin to accept or reject (504)."},
               requests.handshake_timeout_ms, duration);
-  keys.number({"keep_alive_timeout", "Time that a connection may idle between two requests."},
+  keys.number({"keep_alive_timeout",
+               "Time that a connection may idle between two requests, or leave a "
+               "response unread."},
               requests.keep_alive_timeout_ms, duration);
 }
 
@@ -62,7 +64,10 @@ void visit(Keys& keys, Log& log) {
                  {"debug", "info", "warning", "error"});
   keys.choice_of({"format", "`auto`: text on a terminal, JSON otherwise."}, log.format,
                  {"auto", "text", "json"});
-  keys.flag({"access", "A record when a WebSocket opens and one when it closes."}, log.access);
+  keys.flag({"access",
+             "A record when a WebSocket opens, one when it closes, and one for each "
+             "request that is answered or refused."},
+            log.access);
   keys.choice_of({"query_strings", "Whether query strings, which often hold tokens, are logged."},
                  log.query_strings, {"redact", "show"});
 }
@@ -80,10 +85,12 @@ void visit(Keys& keys, Buffers& buffers) {
                "With `slow_consumer: close`, how long a client may stay "
                "over the high watermark."},
               buffers.high_watermark_timeout_ms, duration);
-  keys.number({"limit",
-               "No client's `bufferedAmount` goes over this by more than one message. "
-               "16 times `high_watermark` unless given."},
-              buffers.limit_bytes, buffer_size);
+  keys.number(
+      {"limit",
+       "No client's `bufferedAmount` goes over this by more than one message: a client that "
+       "would is closed with 1013 (`pause`, `close`). 16 times `high_watermark` unless "
+       "given."},
+      buffers.limit_bytes, buffer_size);
 }
 
 void visit(Keys& keys, Limits& limits) {
@@ -137,11 +144,13 @@ void visit_common(Keys& keys, Route& route) {
             route.require_origin);
   keys.texts({"subprotocols", "Subprotocols that the route speaks, the preferred ones first."},
              route.subprotocols, Syntax::subprotocol);
-  keys.choice_of({"slow_consumer",
-                  "What happens to a client over the high watermark. `pause`: its sender waits; "
-                  "`drop_oldest`, `drop_newest`: whole messages are dropped; `close`: close code "
-                  "1013 after `buffers.high_watermark_timeout`."},
-                 route.slow_consumer, {"pause", "drop_oldest", "drop_newest", "close"});
+  keys.choice_of(
+      {"slow_consumer",
+       "What happens to a client over the high watermark. `pause`: the client is not read "
+       "until it reads; `drop_oldest`, `drop_newest`: whole messages are dropped; "
+       "`close`: as `pause`, and close code 1013 after "
+       "`buffers.high_watermark_timeout`."},
+      route.slow_consumer, {"pause", "drop_oldest", "drop_newest", "close"});
   keys.section({"buffers", "How much may wait for a slow client."},
                [&] { visit(keys, route.buffers); });
   keys.section({"limits", "How much a client may send."}, [&] { visit(keys, route.limits); });
@@ -160,7 +169,7 @@ void visit_target(Keys& keys, Target& target) {
     keys.text({"root", "The folder.", true}, files.root, Syntax::path);
     keys.text({"index", "The file that is served for a folder."}, files.index, Syntax::file_name);
   });
-  keys.exactly_one_of({"plugin", "static"}, {"tcp", "http", "webhook"});
+  keys.one_target({"plugin", "static"}, {"tcp", "http", "webhook"});
   if (serves_files) {
     target = std::move(files);
   } else {

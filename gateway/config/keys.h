@@ -70,10 +70,11 @@ class Keys {
   // A mapping from names to mappings.
   virtual void map(const Key& key, const std::function<void(const std::string& name)>& item) = 0;
 
-  // Of these keys of the present mapping exactly one must be given. `later` are those that a later
-  // version will add to them.
-  virtual void exactly_one_of(const Words& words, const Words& later) = 0;
-  // Keys of later versions, so that they are not called unknown.
+  // A route's target: of these keys of the present mapping exactly one must be given. `later` are
+  // those that a later version will add to them.
+  virtual void one_target(const Words& words, const Words& later) = 0;
+  // Words that the design of the gateway knows and this version does not: whoever gives one is told
+  // that it is not available yet, which is clearer than that it is unknown.
   virtual void later(const Words& words) = 0;
 
   template <typename Integer>

@@ -12,7 +12,6 @@
 namespace sluice::config {
 namespace {
 
-// What follows from the place in the file, or from other settings.
 bool says(const Node* holder, std::string_view key) {
   const Node* buffers = holder ? holder->find("buffers") : nullptr;
   return buffers && buffers->find(key);
@@ -28,11 +27,11 @@ void complete_buffers(Buffers& buffers, const Node* defaults, const Node& route)
   }
 }
 
+// What follows from other settings.
 void complete(Config& config, const Node& root) {
   const Node* routes = root.find("routes");
   for (std::size_t i = 0; i < config.routes.size(); ++i) {
     Route& route = config.routes[i];
-    route.line = routes->items[i].at.line;
     if (route.name.empty()) route.name = route.host + route.path;
     complete_buffers(route.buffers, root.find("defaults"), routes->items[i]);
   }

@@ -298,7 +298,7 @@ void Reader::map(const Key& key, const std::function<void(const std::string&)>& 
   }
 }
 
-void Reader::exactly_one_of(const Words& words, const Words& later_words) {
+void Reader::one_target(const Words& words, const Words& later_words) {
   later(later_words);
   if (node_->faulty) return;
   std::vector<const Entry*> given;

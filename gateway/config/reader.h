@@ -31,7 +31,7 @@ class Reader final : public Keys {
   bool section(const Key& key, const std::function<void()>& body) override;
   void list(const Key& key, const std::function<void(std::size_t)>& item) override;
   void map(const Key& key, const std::function<void(const std::string&)>& item) override;
-  void exactly_one_of(const Words& words, const Words& later_words) override;
+  void one_target(const Words& words, const Words& later_words) override;
   void later(const Words& words) override;
 
  private:

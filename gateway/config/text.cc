@@ -3,41 +3,23 @@
 #include <algorithm>
 #include <numeric>
 
+#include "base/field.h"
+#include "base/utf8.h"
+
 namespace sluice::config {
 namespace {
 
 constexpr std::size_t shown_bytes_max = 80;
 constexpr std::size_t compared_bytes_max = 64;  // no key of ours is longer
 
-unsigned char byte_at(std::string_view text, std::size_t i) {
-  return i < text.size() ? static_cast<unsigned char>(text[i]) : 0;
-}
-
-bool is_continuation(unsigned char byte) {
-  return (byte & 0xc0) == 0x80;
-}
-
-// The length of the well-formed sequence at text[i], or 0 (RFC 3629 4).
-std::size_t sequence_size(std::string_view text, std::size_t i) {
-  const unsigned char lead = byte_at(text, i);
-  const unsigned char second = byte_at(text, i + 1);
-  if (lead < 0x80) return 1;
-  if (!is_continuation(second)) return 0;
-  if (lead >= 0xc2 && lead <= 0xdf) return 2;
-  if (!is_continuation(byte_at(text, i + 2))) return 0;
-  const bool overlong = (lead == 0xe0 && second < 0xa0) || (lead == 0xf0 && second < 0x90);
-  const bool surrogate = lead == 0xed && second >= 0xa0;
-  const bool too_large = lead == 0xf4 && second >= 0x90;
-  if (overlong || surrogate || too_large) return 0;
-  if (lead >= 0xe0 && lead <= 0xef) return 3;
-  if (!is_continuation(byte_at(text, i + 3))) return 0;
-  return lead >= 0xf0 && lead <= 0xf4 ? 4 : 0;
+bool is_continuation(char c) {
+  return (static_cast<unsigned char>(c) & 0xc0) == 0x80;
 }
 
 // The longest prefix of at most `size` bytes that ends between characters.
 std::string_view cut(std::string_view text, std::size_t size) {
   if (text.size() <= size) return text;
-  while (size > 0 && is_continuation(byte_at(text, size))) --size;
+  while (size > 0 && is_continuation(text[size])) --size;
   return text.substr(0, size);
 }
 
@@ -72,16 +54,14 @@ std::size_t edit_distance(std::string_view a, std::string_view b) {
 }  // namespace
 
 std::optional<std::size_t> invalid_utf8_at(std::string_view text) {
-  for (std::size_t i = 0; i < text.size();) {
-    const std::size_t size = sequence_size(text, i);
-    if (size == 0) return i;
-    i += size;
+  if (is_valid_utf8(as_bytes(text))) return std::nullopt;
+  Utf8Validator validator;
+  std::size_t begin = 0;  // of the character that is not one
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    if (validator.complete()) begin = i;
+    if (!validator.feed(as_bytes(text.substr(i, 1)))) break;
   }
-  return std::nullopt;
-}
-
-bool is_control(char c) {
-  return static_cast<unsigned char>(c) < 0x20 || c == 0x7f;
+  return begin;
 }
 
 bool has_control(std::string_view text) {

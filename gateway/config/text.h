@@ -12,7 +12,6 @@ namespace sluice::config {
 // The offset of the first byte that is not UTF-8 (RFC 3629), or nothing.
 std::optional<std::size_t> invalid_utf8_at(std::string_view text);
 
-bool is_control(char c);  // below U+0020, or U+007F
 bool has_control(std::string_view text);
 
 // In quotes, control characters escaped, cut when long: fit to stand in an error message.

@@ -7,6 +7,7 @@
 #include <sstream>
 #include <unordered_map>
 
+#include "base/field.h"
 #include "config/text.h"
 
 namespace sluice::config {

@@ -8,7 +8,6 @@
 #include "base/field.h"
 
 namespace sluice::http {
-
 namespace {
 
 constexpr std::size_t host_bytes_max = 255;  // RFC 1035 2.3.4

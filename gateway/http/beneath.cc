@@ -13,7 +13,6 @@
 #include <string_view>
 
 namespace sluice::http {
-
 namespace {
 
 constexpr int read_flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;

@@ -6,7 +6,6 @@
 #include "base/field.h"
 
 namespace sluice::http {
-
 namespace {
 
 // RFC 9112 2.2 asks for "at least one"; a client that sends more than a few is not meaning well.

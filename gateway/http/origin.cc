@@ -7,7 +7,6 @@
 #include "http/authority.h"
 
 namespace sluice::http {
-
 namespace {
 
 struct Origin {

@@ -10,7 +10,6 @@
 #include "http/target.h"
 
 namespace sluice::http {
-
 namespace {
 
 using Check = std::optional<RequestError>;

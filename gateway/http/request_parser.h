@@ -36,7 +36,6 @@ class RequestParser {
 
   // Valid once complete. `path`, `host` and the other fields are checked and normalised.
   const Request& request() const { return request_; }
-  Request take() { return std::move(request_); }
   // Valid after an error. The connection is to be closed once the answer has been sent.
   const RequestError& error() const { return *error_; }
 

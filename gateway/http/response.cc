@@ -1,25 +1,77 @@
 #include "http/response.h"
 
+#include <algorithm>
 #include <array>
 #include <cstdio>
 #include <ctime>
+#include <iterator>
+#include <utility>
 
 #include "base/field.h"
 
 namespace sluice::http {
-
 namespace {
 
-// RFC 9110 8.6: no Content-Length with 1xx and 204. With 304 it would have to be that of the 200.
+// The statuses that we send, and the errors that a plugin may answer with.
+constexpr std::pair<int, std::string_view> phrases[] = {
+    {101, "Switching Protocols"},
+    {200, "OK"},
+    {206, "Partial Content"},
+    {301, "Moved Permanently"},
+    {304, "Not Modified"},
+    {400, "Bad Request"},
+    {401, "Unauthorized"},
+    {402, "Payment Required"},
+    {403, "Forbidden"},
+    {404, "Not Found"},
+    {405, "Method Not Allowed"},
+    {406, "Not Acceptable"},
+    {408, "Request Timeout"},
+    {409, "Conflict"},
+    {410, "Gone"},
+    {411, "Length Required"},
+    {412, "Precondition Failed"},
+    {413, "Content Too Large"},
+    {414, "URI Too Long"},
+    {415, "Unsupported Media Type"},
+    {416, "Range Not Satisfiable"},
+    {417, "Expectation Failed"},
+    {421, "Misdirected Request"},
+    {422, "Unprocessable Content"},
+    {425, "Too Early"},
+    {426, "Upgrade Required"},
+    {428, "Precondition Required"},
+    {429, "Too Many Requests"},
+    {431, "Request Header Fields Too Large"},
+    {451, "Unavailable For Legal Reasons"},
+    {500, "Internal Server Error"},
+    {501, "Not Implemented"},
+    {502, "Bad Gateway"},
+    {503, "Service Unavailable"},
+    {504, "Gateway Timeout"},
+    {505, "HTTP Version Not Supported"},
+};
+
+// "Not Found"; empty for a status that has no phrase (RFC 9112 4: the space before it stays).
+std::string_view reason_phrase(int status) {
+  const auto* const found =
+      std::find_if(std::begin(phrases), std::end(phrases),
+                   [&](const auto& phrase) { return phrase.first == status; });
+  return found == std::end(phrases) ? std::string_view() : found->second;
+}
+
+// RFC 9110 8.6: no Content-Length with 1xx. With 304 it would have to be that of the 200.
 bool may_have_length(int status) {
-  return status >= 200 && status != 204 && status != 304;
+  return status >= 200 && status != 304;
 }
 
 Result<> append_field(std::string& head, std::string_view name, std::string_view value) {
-  if (!is_token(name))
+  if (!is_token(name)) {
     return fail("not a header field's name: " + std::to_string(name.size()) + " bytes");
-  if (!is_field_value(value))
+  }
+  if (!is_field_value(value)) {
     return fail("a control character in header field " + std::string(name));
+  }
   head.append(name).append(": ").append(value).append("\r\n");
   return {};
 }
@@ -67,95 +119,6 @@ std::vector<Header> own_fields(const Response& response, const ResponseContext& 
 
 }  // namespace
 
-std::string_view reason_phrase(int status) {
-  switch (status) {
-    case 101:
-      return "Switching Protocols";
-    case 200:
-      return "OK";
-    case 204:
-      return "No Content";
-    case 206:
-      return "Partial Content";
-    case 301:
-      return "Moved Permanently";
-    case 302:
-      return "Found";
-    case 303:
-      return "See Other";
-    case 304:
-      return "Not Modified";
-    case 307:
-      return "Temporary Redirect";
-    case 308:
-      return "Permanent Redirect";
-    case 400:
-      return "Bad Request";
-    case 401:
-      return "Unauthorized";
-    case 402:
-      return "Payment Required";
-    case 403:
-      return "Forbidden";
-    case 404:
-      return "Not Found";
-    case 405:
-      return "Method Not Allowed";
-    case 406:
-      return "Not Acceptable";
-    case 408:
-      return "Request Timeout";
-    case 409:
-      return "Conflict";
-    case 410:
-      return "Gone";
-    case 411:
-      return "Length Required";
-    case 412:
-      return "Precondition Failed";
-    case 413:
-      return "Content Too Large";
-    case 414:
-      return "URI Too Long";
-    case 415:
-      return "Unsupported Media Type";
-    case 416:
-      return "Range Not Satisfiable";
-    case 417:
-      return "Expectation Failed";
-    case 421:
-      return "Misdirected Request";
-    case 422:
-      return "Unprocessable Content";
-    case 425:
-      return "Too Early";
-    case 426:
-      return "Upgrade Required";
-    case 428:
-      return "Precondition Required";
-    case 429:
-      return "Too Many Requests";
-    case 431:
-      return "Request Header Fields Too Large";
-    case 451:
-      return "Unavailable For Legal Reasons";
-    case 500:
-      return "Internal Server Error";
-    case 501:
-      return "Not Implemented";
-    case 502:
-      return "Bad Gateway";
-    case 503:
-      return "Service Unavailable";
-    case 504:
-      return "Gateway Timeout";
-    case 505:
-      return "HTTP Version Not Supported";
-    default:
-      return "";
-  }
-}
-
 std::string http_date(std::int64_t unix_seconds) {
   constexpr std::array days = {"Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"};
   constexpr std::array months = {"Jan", "Feb", "Mar", "Apr", "May", "Jun",
@@ -171,20 +134,15 @@ std::string http_date(std::int64_t unix_seconds) {
   return text.data();
 }
 
-std::string error_body(int status, std::string_view message) {
-  std::string body = std::to_string(status);
-  body.append(" ").append(reason_phrase(status));
-  if (!message.empty()) body.append(": ").append(message);
-  return body + "\n";
-}
-
 Response refusal(int status, std::string_view message, std::vector<Header> headers) {
   Response response;
   response.status = status;
   response.headers = std::move(headers);
   response.headers.push_back({"Content-Type", "text/plain; charset=utf-8"});
   response.headers.push_back({"X-Content-Type-Options", "nosniff"});
-  response.body = error_body(status, message);
+  response.body = std::to_string(status).append(" ").append(reason_phrase(status));
+  if (!message.empty()) response.body.append(": ").append(message);
+  response.body += '\n';
   return response;
 }
 

@@ -22,16 +22,11 @@ struct Response {
   bool close = false;  // after this response the connection ends
 };
 
-// "Not Found"; empty for a status that has no phrase.
-std::string_view reason_phrase(int status);
-
 // An IMF-fixdate (RFC 9110 5.6.7): "Sun, 06 Nov 1994 08:49:37 GMT".
 std::string http_date(std::int64_t unix_seconds);
 
-// The body of a refusal: the status, its phrase and why, as one line of text.
-std::string error_body(int status, std::string_view message);
-
-// A refusal as text/plain that no browser takes for anything else.
+// A refusal: the status, its phrase and why in one line, as text/plain that no browser takes for
+// anything else.
 Response refusal(int status, std::string_view message, std::vector<Header> headers = {});
 
 // What the request and the connection have to say about the response.

@@ -14,11 +14,10 @@
 #include <vector>
 
 #include "base/field.h"
+#include "base/percent.h"
 #include "http/beneath.h"
-#include "http/target.h"
 
 namespace sluice::http {
-
 namespace {
 
 using Reply = StaticFiles::Reply;

@@ -30,7 +30,4 @@ Result<Target> parse_target(std::string_view target);
 // parameters ("..;x"), which some servers take for "..". The result is a fixed point.
 Result<std::string> normalise_path(std::string_view path);
 
-// Decodes %XX. An escape that is none is kept as it stands: for text that was normalised before.
-std::string percent_decode(std::string_view text);
-
 }  // namespace sluice::http

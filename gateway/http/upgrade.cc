@@ -7,7 +7,6 @@
 #include "base/field.h"
 
 namespace sluice::http {
-
 namespace {
 
 using Kind = Refusal::Kind;

@@ -296,11 +296,6 @@ void Scrape::add_process() {
 void Scrape::add_configuration() {
   sample(gauge("sluice_draining", "1 while the gateway is shutting down, otherwise 0."), {},
          sources_.draining->load(std::memory_order_relaxed) ? 1 : 0);
-  sample(gauge("sluice_config_generation", "Number of the configuration in force, from 1."), {},
-         static_cast<double>(sources_.config_generation));
-  sample(gauge("sluice_config_last_reload_successful",
-               "1 if the last load of routes.yaml succeeded, otherwise 0."),
-         {}, sources_.config_last_reload_successful ? 1 : 0);
   sample(gauge("sluice_config_last_reload_success_timestamp_seconds",
                "When routes.yaml was last loaded with success, in seconds since 1970."),
          {}, sources_.config_last_reload_success_seconds);

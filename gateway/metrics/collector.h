@@ -20,8 +20,6 @@ struct Sources {
   // Config::routes by index. Unique, and none of them "none": that names the requests without one.
   std::vector<std::string> route_names;
   std::uint32_t plugin_abi = 0;
-  std::uint64_t config_generation = 1;
-  bool config_last_reload_successful = true;
   double config_last_reload_success_seconds = 0;  // since the Unix epoch
 };
 

@@ -70,7 +70,7 @@ enum class CloseReason : std::uint8_t {
 // How an opening handshake ended: the label `result` of sluice_handshakes_total.
 enum class HandshakeResult : std::uint8_t {
   accepted,
-  bad_request,           // 400, 414, 431 and everything that is not HTTP
+  bad_request,           // 400, 414, 421, 431 and everything that is not HTTP
   method_not_allowed,    // 405
   rejected_origin,       // 403
   rejected_version,      // 426
@@ -79,7 +79,7 @@ enum class HandshakeResult : std::uint8_t {
   rejected_plugin,       // the plugin's choice
   no_route,              // 404
   not_websocket,         // 426: a plain request to a WebSocket route
-  timeout,               // 408
+  timeout,               // 408, or 504 when the plugin did not decide
   aborted,               // the client went away first
   tls_error,
   draining,  // 503
@@ -99,6 +99,10 @@ enum class Limit : std::uint8_t {
   count,
 };
 
+// How a TLS handshake ended: the labels of sluice_tls_handshakes_total.
+enum class TlsResult : std::uint8_t { tls1_2, tls1_3, failed, timeout, count };
+
+inline constexpr std::size_t tls_result_count = static_cast<std::size_t>(TlsResult::count);
 inline constexpr std::size_t initiator_count = static_cast<std::size_t>(Initiator::count);
 inline constexpr std::size_t close_reason_count = static_cast<std::size_t>(CloseReason::count);
 inline constexpr std::size_t handshake_result_count =
@@ -225,10 +229,8 @@ struct WorkerCounters {
   // its handshakes and limit_rejections are ever shown.
   std::vector<RouteCounters> routes;
   ConnectionTable connections;
-  Number connections_active;  // TCP connections, handshaking ones included
   Histogram<loop_lag_bounds_us.size()> loop_lag;
-  Number loop_lag_us;                    // of the last measurement
-  std::array<Number, 4> tls_handshakes;  // 1.2 ok, 1.3 ok, failed, timeout
+  std::array<Number, tls_result_count> tls_handshakes;
 
   RouteCounters& no_route() { return routes.back(); }
 };

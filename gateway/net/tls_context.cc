@@ -5,6 +5,7 @@
 #include <openssl/x509v3.h>
 
 #include <string_view>
+#include <system_error>
 
 namespace sluice::net {
 namespace {
@@ -12,6 +13,8 @@ namespace {
 std::string openssl_reason() {
   const unsigned long code = ERR_get_error();
   ERR_clear_error();
+  // For errors of the system OpenSSL has no text of its own.
+  if (ERR_SYSTEM_ERROR(code)) return std::generic_category().message(ERR_GET_REASON(code));
   const char* reason = code == 0 ? nullptr : ERR_reason_error_string(code);
   return reason == nullptr ? "unknown error" : reason;
 }

@@ -14,6 +14,9 @@ namespace {
 // More is not encrypted ahead of what the kernel takes: bytes that wait, wait as plain ones.
 constexpr std::size_t encrypted_bytes_high = 64 * 1024;
 
+// What OpenSSL may add to that by itself.
+constexpr std::size_t encrypted_bytes_max = 2 * encrypted_bytes_high;
+
 }  // namespace
 
 TlsTransport::TlsTransport(uv::Loop& loop, IoBuffers& buffers, int fd, const TlsContext& context,
@@ -50,6 +53,8 @@ void TlsTransport::on_read(MutableBytes bytes) {
   // OpenSSL may have answered by itself: the handshake, a key update, an alert. While the kernel
   // refuses bytes they wait for the others, and the owner is told by on_sent() that it took them.
   if (!encrypted_.empty() && !blocked() && !failed()) flush();
+  // A peer that asks for answers (key updates) and does not read them.
+  if (encrypted_.size() > encrypted_bytes_max && !failed()) fail_tls("flood");
 }
 
 bool TlsTransport::handshake() {

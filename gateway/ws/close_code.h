@@ -1,6 +1,7 @@
 // Close codes (RFC 6455 7.4, and the registry of codes that IANA keeps since).
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 namespace sluice::ws {
@@ -23,17 +24,17 @@ enum CloseCode : std::uint16_t {
   tls_handshake = 1015,  // only inside a program: the TLS handshake failed
 };
 
+// The reason that follows the code in a Close frame: RFC 6455 5.5 leaves a control frame 125 bytes,
+// and the code takes two of them.
+inline constexpr std::size_t close_reason_bytes_max = 123;
+
+// What a Close frame may say, whoever sends it.
 // RFC 6455 7.4.1: 1005, 1006 and 1015 "MUST NOT be set as a status code in a Close control frame";
 // 1004 has no meaning yet. RFC 6455 7.4.2: 0-999 are not used; 1016-2999 are left for future
 // versions and extensions; 3000-3999 are for libraries and frameworks, 4000-4999 for private use.
-constexpr bool may_be_sent(std::uint16_t code) {
+constexpr bool may_be_on_the_wire(std::uint16_t code) {
   return (code >= 1000 && code <= 1003) || (code >= 1007 && code <= 1014) ||
          (code >= 3000 && code <= 4999);
-}
-
-// What a peer may put on the wire is what we may.
-constexpr bool may_be_received(std::uint16_t code) {
-  return may_be_sent(code);
 }
 
 // What WebSocket.close() of a browser accepts; the other codes are the gateway's own.

@@ -50,7 +50,7 @@ std::size_t write_header(const FrameHeader& header, std::uint8_t* out);
 // Why a peer's bytes are refused: the code to fail the connection with, and why in words.
 struct Violation {
   std::uint16_t close_code;
-  std::string_view reason;  // at most 123 bytes: it goes into the Close frame
+  std::string_view reason;  // at most close_reason_bytes_max: it goes into the Close frame
 };
 
 // What the state of the connection allows the next frame to be.

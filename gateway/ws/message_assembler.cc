@@ -5,11 +5,9 @@
 namespace sluice::ws {
 
 std::optional<Bytes> MessageAssembler::add(const Event& data) {
-  if (data.message_start && data.message_end) return data.payload;
   if (data.message_start) buffer_.clear();
   append(data.payload);
-  unfinished_ = !data.message_end;
-  if (unfinished_) return std::nullopt;
+  if (!data.message_end) return std::nullopt;
   return buffer_;
 }
 
@@ -22,11 +20,6 @@ void MessageAssembler::append(Bytes piece) {
     buffer_.reserve(std::max(size, static_cast<std::size_t>(capacity)));
   }
   buffer_.insert(buffer_.end(), piece.begin(), piece.end());
-}
-
-void MessageAssembler::release() {
-  if (unfinished_ || buffer_.capacity() == 0) return;
-  std::vector<std::uint8_t>().swap(buffer_);
 }
 
 }  // namespace sluice::ws

@@ -15,8 +15,7 @@ constexpr Violation invalid_text{invalid_payload, "text is not valid UTF-8"};
 constexpr Violation invalid_close_code{protocol_error, "invalid close code"};
 constexpr Violation invalid_close_reason{invalid_payload, "close reason is not valid UTF-8"};
 
-// RFC 6455 5.5.1: the code takes two of the 125 bytes.
-constexpr std::size_t close_reason_bytes_max = control_bytes_max - 2;
+static_assert(close_reason_bytes_max == control_bytes_max - 2);
 
 // Cut to what a Close frame holds, not inside a character; nothing if it is not UTF-8.
 std::string_view sendable_reason(std::string_view reason) {
@@ -114,7 +113,6 @@ std::optional<Event> Protocol::data_event() {
   event->message_type = message_type_;
   event->message_start = !message_started_;
   event->frame_start = !frame_started_;
-  event->frame_bytes = frame_left_;
   event->payload = take_payload();
   event->frame_end = frame_left_ == 0;
   event->message_end = event->frame_end && frame_fin_;
@@ -130,7 +128,7 @@ std::optional<Event> Protocol::data_event() {
 // RFC 6455 8.1: an endpoint that finds a byte stream not to be valid UTF-8 fails the connection. It
 // is found at the first byte that cannot be right, be the frame complete or not.
 bool Protocol::is_valid_text(Bytes piece, bool message_end) {
-  if (message_type_ != MessageType::text || !limits_->validate_utf8) return true;
+  if (message_type_ != MessageType::text) return true;
   return utf8_.feed(piece) && (!message_end || utf8_.complete());
 }
 
@@ -176,11 +174,10 @@ Event Protocol::close_event(MutableBytes payload) {
     event.close_code = static_cast<std::uint16_t>(payload[0] << 8 | payload[1]);
     event.payload = payload.subspan(2);
     // RFC 6455 7.4: codes that are undefined, or never on the wire.
-    if (!may_be_received(event.close_code)) return fail(invalid_close_code);
+    if (!may_be_on_the_wire(event.close_code)) return fail(invalid_close_code);
     // RFC 6455 5.5.1, 8.1: what follows the code is UTF-8.
     if (!is_valid_utf8(event.payload)) return fail(invalid_close_reason);
   }
-  close_received_ = true;
   end();
   return event;
 }
@@ -188,7 +185,6 @@ Event Protocol::close_event(MutableBytes payload) {
 // RFC 6455 7.1.7: after the connection failed, no further data of the peer is processed.
 Event Protocol::fail(const Violation& violation) {
   assert(violation.reason.size() <= close_reason_bytes_max);
-  failed_ = true;
   end();
   delivered_ = std::make_unique<ControlPayload>();
   delivered_->size = static_cast<std::uint8_t>(violation.reason.size());
@@ -230,7 +226,7 @@ void Protocol::send_close(std::uint16_t code, std::string_view reason, ByteQueue
   if (close_sent_) return;
   close_sent_ = true;
   // RFC 6455 7.4.1: 1005, 1006 and 1015 are never in a Close frame.
-  if (!may_be_sent(code)) return send_frame(Opcode::close, true, {}, out);
+  if (!may_be_on_the_wire(code)) return send_frame(Opcode::close, true, {}, out);
   reason = sendable_reason(reason);
   std::uint8_t body[control_bytes_max] = {static_cast<std::uint8_t>(code >> 8),
                                           static_cast<std::uint8_t>(code)};

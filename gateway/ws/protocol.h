@@ -14,8 +14,8 @@
 #include "base/byte_queue.h"
 #include "base/bytes.h"
 #include "base/message_type.h"
+#include "base/utf8.h"
 #include "ws/frame.h"
-#include "ws/utf8.h"
 
 namespace sluice::ws {
 
@@ -25,7 +25,6 @@ enum class Role : std::uint8_t { server, client };
 struct ProtocolLimits {
   std::uint64_t message_bytes_max = 0;  // payload of all fragments; 0: no limit. Above: 1009
   std::uint32_t fragments_max = 0;      // frames of one message; 0: no limit. Above: 1008
-  bool validate_utf8 = true;            // of text messages; close reasons always are
 };
 
 struct Event {
@@ -43,8 +42,7 @@ struct Event {
   bool message_end = false;                        // data: the last piece of the message
   bool frame_start = false;                        // data: the first piece of its frame
   bool frame_end = false;                          // data: the last piece of its frame
-  std::uint16_t close_code = 0;   // close: what was received, or 1005; failure: what to send
-  std::uint64_t frame_bytes = 0;  // data at frame_start: the payload length that was announced
+  std::uint16_t close_code = 0;  // close: what was received, or 1005; failure: what to send
   // data, ping, pong: the payload, unmasked. close, failure: the reason, valid UTF-8 of at most 123
   // bytes. Valid until the next receive().
   MutableBytes payload;
@@ -68,7 +66,8 @@ class Protocol {
   // Each appends one frame to `out`. Data frames are ignored after send_close() (RFC 6455 5.5.1).
   // Text must be valid UTF-8 over the whole message.
   void send_message(MessageType type, Bytes payload, ByteQueue& out);
-  // The caller sends fragments of one message in order, of no other in between.
+  // One fragment of a message, of no other in between. For whoever has a message only in parts; the
+  // gateway has whole ones, so today that is the tests' peer and the fuzz target.
   void send_fragment(MessageType type, Bytes payload, bool first, bool last, ByteQueue& out);
   // At most 125 bytes of payload; the rest is cut off.
   void send_ping(Bytes payload, ByteQueue& out);
@@ -79,8 +78,6 @@ class Protocol {
   void send_close(std::uint16_t code, std::string_view reason, ByteQueue& out);
 
   bool close_sent() const { return close_sent_; }
-  bool close_received() const { return close_received_; }
-  bool failed() const { return failed_; }
   // A message has begun and is not finished. False after a close or a failure: it never will be.
   bool in_message() const { return in_message_; }
   // A frame or a message has begun and is not finished, be it with one byte of a header.
@@ -138,8 +135,6 @@ class Protocol {
   bool message_started_ = false;  // a piece of the present message was delivered
   bool in_message_ = false;
   bool close_sent_ = false;
-  bool close_received_ = false;
-  bool failed_ = false;
 };
 
 // One a connection, idle ones included.

@@ -10,6 +10,7 @@
 #include <string_view>
 
 #include "base/field.h"
+#include "base/percent.h"
 #include "http/origin.h"
 #include "http/request_parser.h"
 #include "http/response.h"
@@ -66,7 +67,7 @@ void check_request(const http::Request& request) {
   }
   require(request.path == "*" || http::normalise_path(request.path) == request.path,
           "the path is a fixed point");
-  require(http::percent_decode(request.path).find("/../") == std::string::npos, "no dot segments");
+  require(percent_decode(request.path).find("/../") == std::string::npos, "no dot segments");
   http::Response response;
   response.headers = request.headers;
   require(http::serialise(response, {}).has_value(), "every field can be sent");

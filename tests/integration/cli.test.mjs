@@ -15,6 +15,9 @@ function file(config, folder = temporaryFolder()) {
   return name;
 }
 
+// What only a gateway that runs says.
+const started = /"(started|listening)"/;
+
 const broken = `listeners:
   - address: 127.0.0.1:0
 plugins:
@@ -122,7 +125,8 @@ describe('what the file names does not fit: 2, and why', () => {
       test(`${command[0]}: ${what}`, async () => {
         const { code, stdout, stderr } = await sluice([...command, file(config)]);
         assert.match(stderr, why);
-        assert.deepEqual([code, stdout], [2, '']);
+        assert.equal(code, 2);
+        assert.doesNotMatch(stdout, started);
       });
     }
   }
@@ -154,7 +158,7 @@ describe('sluice run', () => {
         echoConfig({ listeners: [{ address }] }), echoConfig({ metrics: { address } })]) {
         const { code, stdout, stderr } = await sluice(['run', '--config', file(config)]);
         assert.equal(code, 1);
-        assert.equal(stdout, '');
+        assert.doesNotMatch(stdout, started);
         assert.match(stderr, new RegExp(`${address}.*in use`));
       }
     } finally {

@@ -46,7 +46,7 @@ test('a client that never answers is cut: pong_timeout', async () => {
   const client = await Client.open(gateway.url(), { autoPong: false });
   assert.deepEqual(await client.end(), { code: 1006, reason: '' });
   const log = await gateway.waitLog({ event: 'close', reason: 'pong_timeout' });
-  assert.deepEqual([log.initiator, log.code, log.clean, log.rule],
+  assert.deepEqual([log.initiator, log.code, log.clean, log.why],
     ['gateway', 1006, false, 'keepalive.pong_timeout']);
   const metrics = await gateway.metrics();
   assert.equal(metrics.get('sluice_pong_timeouts_total', { route: '/echo' }), 1);
@@ -86,7 +86,7 @@ test('timeouts.idle closes with 1001, pings or not', async () => {
   await client.echoes('the last message');
   assert.deepEqual(await client.end(), { code: 1001, reason: 'timeouts.idle' });
   const log = await gateway.waitLog({ event: 'close', reason: 'idle_timeout' });
-  assert.deepEqual([log.initiator, log.clean, log.rule], ['gateway', true, 'timeouts.idle']);
+  assert.deepEqual([log.initiator, log.clean, log.why], ['gateway', true, 'timeouts.idle']);
 });
 
 test('timeouts.idle lets those be that talk', async () => {
@@ -119,7 +119,7 @@ describe('timeouts.close', () => {
   });
 });
 
-test('after the process was stopped for a while, clients that answer are not cut (row 60)', async () => {
+test('after the process was stopped for a while, clients that answer are not cut', async () => {
   const pings = (m) => m.get('sluice_frames_total',
     { route: '/stalled', direction: 'upstream_to_client', opcode: 'ping' });
   const clients = [];

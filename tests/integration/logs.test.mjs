@@ -1,4 +1,4 @@
-// The access records: whole, redacted, and one line each whatever a client sends (row 58).
+// The access records: whole, redacted, and one line each whatever a client sends.
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import fs from 'node:fs';
@@ -40,7 +40,7 @@ test('a record at the open and one at the close tell everything', async () => {
   assert.ok(buffered >= 0);
   assert.deepEqual(rest, {
     level: 'info', event: 'close', conn, client: address, route: '/echo', initiator: 'client',
-    reason: 'application', code: 4002, text: 'that is all', rule: '', clean: true,
+    reason: 'application', code: 4002, text: 'that is all', why: '', clean: true,
     messages_in: 2, messages_out: 2, bytes_in: 105, bytes_out: 105,
   });
 });
@@ -53,6 +53,44 @@ test('a refusal has a record with its reason', async () => {
   assert.deepEqual(rest, {
     level: 'info', event: 'refused', route: 'none', method: 'GET', path: '/nowhere?[redacted]',
     status: 404, why: 'no route for this path',
+  });
+});
+
+// The rows of docs/logs.md: the level and the names of the fields by event.
+function documentedEvents() {
+  const document = fs.readFileSync(new URL('../../docs/logs.md', import.meta.url), 'utf8');
+  const rows = [...document.matchAll(/^\| `([^`]+)` \| (.+?) \| (.*?) ?\| .+ \|$/gm)];
+  return new Map(rows.map(([, event, level, fields]) =>
+    [event, { level, fields: [...fields.matchAll(/`(\w+)`/g)].map(([, name]) => name) }]));
+}
+
+test('docs/logs.md describes every record, with all of its fields', async () => {
+  const config = echoConfig({
+    log: { level: 'debug' },
+    plugins: { echo: { library: 'echo.so' }, thrower: { library: testPlugin('thrower') } },
+    routes: [
+      { path: '/echo', plugin: 'echo' },
+      { path: '/throw', plugin: 'thrower' },
+      { path: '/*', static: { root: '.' } },
+    ],
+  });
+  await withGateway(config, async (gateway) => {
+    gateway.expectedErrors.add('plugin failed');
+    await serveHonestClient(gateway);
+    assert.equal((await gateway.get('/nothing')).status, 404);
+    await Client.refused(gateway.url('/nothing'));
+    await Client.refused(gateway.url('/throw?open'));
+    await gateway.stop();
+    const events = documentedEvents();
+    for (const { ts: _, level, event, ...fields } of gateway.logs) {
+      const documented = events.get(event);
+      assert.ok(documented, `${event} is not described`);
+      assert.deepEqual(Object.keys(fields), documented.fields, event);
+      assert.ok([level, 'the plugin\'s'].includes(documented.level), `${event}: ${level}`);
+    }
+    const seen = new Set(gateway.logs.map((log) => log.event));
+    for (const event of ['started', 'plugin loaded', 'listening', 'metrics', 'open', 'close', 'request',
+      'refused', 'plugin failed', 'signal', 'draining', 'stopped']) assert.ok(seen.has(event), event);
   });
 });
 
@@ -112,7 +150,7 @@ test('log.format: text writes lines for people', async () => {
     assert.match(open, /^\d{4}-\d\d-\d\dT[\d:.]+Z info {4}open conn=\d+ client=127\.0\.0\.1:\d+ route=\/echo /);
     assert.match(open, / path=\/echo\?\[redacted\] origin="http:\/\/a b=c\\" level=error /);
     const close = await waitLine(/ close /);
-    assert.match(close, / code=4000 text="再见\\n\\u001b\[0m" rule="" clean=true /);
+    assert.match(close, / code=4000 text="再见\\n\\u001b\[0m" why="" clean=true /);
     for (const line of lines) assert.doesNotMatch(line, /[\x00-\x1f\x7f-\x9f]/);
   });
 });

@@ -89,7 +89,7 @@ test('bufferedAmount is shown while a client does not read, and is gone with it'
   assert.equal(gone.get('sluice_connection_buffered_amount_bytes_count'), 0);
 });
 
-test('what clients make up brings forth no series (row 56)', async () => {
+test('what clients make up brings forth no series', async () => {
   const before = await gateway.metrics();
   for (let i = 0; i < 100; ++i) {
     const raw = await RawSocket.connect(gateway.listeners[0]);
@@ -112,7 +112,7 @@ test('what clients make up brings forth no series (row 56)', async () => {
   assert.equal(after.series().length, before.series().length);
 });
 
-test('no addresses, queries, origins or subprotocols are shown (row 57)', async () => {
+test('no addresses, queries, origins or subprotocols are shown', async () => {
   const client = await Client.open(gateway.url('/echo?token=secret-in-query'),
     { origin: 'https://secret-origin.test', protocols: ['chat'] });
   const { text } = await gateway.metrics();

@@ -1,5 +1,5 @@
 // SIGTERM and SIGINT: nobody new is let in, everybody gets 1001 at a message boundary, and the
-// process ends with 0 (row 62).
+// process ends with 0.
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import path from 'node:path';
@@ -87,7 +87,7 @@ test('a client that does not answer is cut after timeouts.close', async () => {
     assert.equal((await gateway.waitExit()).code, 0);
     const log = await gateway.waitLog({ event: 'close' });
     assert.deepEqual([log.reason, log.clean], ['drain', false]);
-    assert.match(log.rule, /timeouts\.close/);
+    assert.match(log.why, /timeouts\.close/);
   });
 });
 

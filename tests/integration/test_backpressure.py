@@ -1,4 +1,4 @@
-"""Clients that do not read (row 40 and 41 of the hostile inputs), and what each policy does."""
+"""Clients that do not read, and what each policy does."""
 
 import pathlib
 import selectors
@@ -188,7 +188,7 @@ class PauseTest(unittest.TestCase):
                 self.assertEqual(close, (1013, "buffers.limit"))
                 self.assertEqual(numbers(messages, 100_000), list(range(len(messages))))
                 client.close()
-            gateway.wait_log(event="close", reason="slow_consumer", rule="buffers.limit")
+            gateway.wait_log(event="close", reason="slow_consumer", why="buffers.limit")
 
 
 class CloseTest(unittest.TestCase):
@@ -235,7 +235,7 @@ class CloseTest(unittest.TestCase):
             client.close()
 
     def test_the_timeout_runs_while_the_plugin_is_paused_too(self):
-        """Row 41: both directions stand still, and it ends all the same."""
+        """Both directions stand still, and it ends all the same."""
         with Gateway(config(**self.route)) as gateway:
             client = RawClient(gateway.listeners[0], "/flood", SMALL)
             client.send(TEXT, "200 100000")
@@ -304,7 +304,7 @@ class DropTest(unittest.TestCase):
         self.assertEqual(arrived, list(range(2000 - lost)))
 
     def test_no_more_than_one_pong_waits(self):
-        """Row 38: many pings from a client that reads none of the answers (RFC 6455 5.5.3)."""
+        """Many pings from a client that reads none of the answers (RFC 6455 5.5.3)."""
         unlimited = {"control_frames_per_second": "off"}
         with Gateway(config(slow_consumer="drop_newest", limits=unlimited)) as gateway:
             client = RawClient(gateway.listeners[0], "/flood", SMALL)

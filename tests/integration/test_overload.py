@@ -1,4 +1,4 @@
-"""Too many clients, too few descriptors, and clients that reset (rows 46 and 47)."""
+"""Too many clients, too few descriptors, and clients that reset."""
 
 import pathlib
 import resource

@@ -170,6 +170,27 @@ class Recorder final : public net::Transport::Owner {
   std::string told_;
 };
 
+// The server's end: a transport, which a derived fixture makes, its loop and its owner.
+struct ServerEnd {
+  ServerEnd() = default;
+  ~ServerEnd() {
+    transport.reset();
+    CHECK(loop.loop.close().has_value());
+  }
+  ServerEnd(const ServerEnd&) = delete;
+  ServerEnd& operator=(const ServerEnd&) = delete;
+
+  void send(std::string_view text) const {
+    transport->output().append(as_bytes(text));
+    transport->flush();
+  }
+
+  TestLoop loop;
+  net::IoBuffers buffers;
+  Recorder owner;
+  std::unique_ptr<net::Transport> transport;
+};
+
 // Bytes that tell when one is missing or in the wrong place.
 inline std::string numbered(std::size_t size) {
   std::string text(size, '\0');

@@ -143,7 +143,7 @@ struct sluice_host {
               size_t what_size);
 
   /* Stops and resumes on_message: while paused the client is not read, and its bufferedAmount
-   * grows. A message that was already received may still come. */
+   * grows. */
   int (*pause)(const struct sluice_host* host, sluice_socket socket);
   int (*resume)(const struct sluice_host* host, sluice_socket socket);
 

@@ -153,7 +153,6 @@ TEST_CASE(
     });
   }
   for (std::thread& writer : writers) writer.join();
-  log::flush();
   std::fflush(stdout);
   REQUIRE(::dup2(standard_output, STDOUT_FILENO) >= 0);
   ::close(standard_output);

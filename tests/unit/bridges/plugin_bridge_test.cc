@@ -107,7 +107,7 @@ TEST_CASE("arguments that are not allowed do nothing and say so") {
   CHECK_FALSE(client.socket.rejected);
 }
 
-TEST_CASE("calls with the id of a socket that has ended do nothing (row 55)") {
+TEST_CASE("calls with the id of a socket that has ended do nothing") {
   const std::string gone = "-1 -1 -1 -1 -1 -1 -1 -1 3 0 nothing";
   Plugin plugin("probe");
   Client client(plugin);
@@ -146,7 +146,7 @@ TEST_CASE("a bridge that is destroyed before on_open leaves no socket behind") {
   CHECK(other.ask("use " + id) == "-1 -1 -1 -1 -1 -1 -1 -1 3 0 nothing");
 }
 
-TEST_CASE("calls from another thread are refused and logged, never a race (row 55)") {
+TEST_CASE("calls from another thread are refused and logged, never a race") {
   Plugin plugin("probe");
   Client client(plugin);
   client.open();
@@ -212,7 +212,7 @@ TEST_CASE("chat keeps rooms apart, forgets who left, and turns away who names no
   c.close();
 }
 
-TEST_CASE("an exception in a plugin's event fails this one connection (row 55)") {
+TEST_CASE("an exception in a plugin's event fails this one connection") {
   Plugin plugin("thrower");
   Client other(plugin);
   other.open();
@@ -278,7 +278,7 @@ TEST_CASE("an exception in on_close is logged, and the object is deleted all the
         std::vector<std::string>{"3 thrower: thrown by on_close", "1 thrower: destroyed"});
 }
 
-TEST_CASE("an exception that crosses the C interface costs its own client only (row 55)") {
+TEST_CASE("an exception that crosses the C interface costs its own client only") {
   Plugin plugin("raw_thrower");
   Client client(plugin);
   client.open().say("hello");

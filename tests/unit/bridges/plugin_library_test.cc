@@ -3,10 +3,10 @@
 
 #include <filesystem>
 #include <fstream>
-#include <sstream>
 
 #include "bridges/plugin_bridge.h"
 #include "plugin_fixture.h"
+#include "support/files.h"
 
 namespace sluice::bridges {
 namespace {
@@ -27,9 +27,7 @@ std::string start_error_of(const std::string& file, const std::string& config) {
 }
 
 std::string contents(const std::string& path) {
-  std::ifstream file(std::string(SLUICE_SOURCE_DIR) + "/" + path);
-  REQUIRE_MESSAGE(file.good(), path);
-  return (std::ostringstream() << file.rdbuf()).str();
+  return test::read_text(test::source_path(path));
 }
 
 TEST_CASE("a library that is nowhere: the error names every folder that was searched") {
@@ -72,12 +70,12 @@ TEST_CASE("a library without the symbol is told apart from a plugin") {
                                        "sluice_plugin_entry");
 }
 
-TEST_CASE("an ABI that the gateway does not speak is refused (row 55)") {
+TEST_CASE("an ABI that the gateway does not speak is refused") {
   CHECK(error_of("other_abi.so") ==
         "plugin p: cannot load other_abi.so: built for ABI 7, this gateway speaks 1");
 }
 
-TEST_CASE("a table that is too short, missing, or lacks a required function is refused (row 55)") {
+TEST_CASE("a table that is too short, missing, or lacks a required function is refused") {
   CHECK(
       error_of("short_table.so") ==
       "plugin p: cannot load short_table.so: its struct sluice_plugin has 16 bytes, ABI 1 needs " +

@@ -71,7 +71,6 @@ void describe(Values& values, const std::string& name, const Route& route) {
   values.put(name + "name", route.name, fallback.name);
   values.put(name + "host", route.host, fallback.host);
   values.put(name + "path", route.path, fallback.path);
-  values.put(name + "line", route.line, fallback.line);
   if (const auto* files = std::get_if<StaticTarget>(&route.target)) {
     values.out += name + "static = " + files->root + " + " + files->index + "\n";
   } else {
@@ -186,12 +185,11 @@ TEST_CASE("the shipped configuration is what the tutorial says") {
         "metrics_address = 127.0.0.1:9464\n"
         "listener.address = 0.0.0.0:9998\n"
         "plugin.echo = echo.so {}\n"
-        "route.name = /echo\nroute.path = /echo\nroute.line = " +
-            std::to_string(config->routes[0].line) +
-            "\nroute.plugin = echo\nroute.allowed_origins = [*]\n"
-            "route.name = /*\nroute.path = /*\nroute.line = " +
-            std::to_string(config->routes[1].line) +
-            "\nroute.static = " + source_path("config/www") + " + index.html\n");
+        "route.name = /echo\nroute.path = /echo\n"
+        "route.plugin = echo\nroute.allowed_origins = [*]\n"
+        "route.name = /*\nroute.path = /*\n"
+        "route.static = " +
+            source_path("config/www") + " + index.html\n");
 }
 
 }  // namespace sluice::config::testing

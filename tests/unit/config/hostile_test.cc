@@ -1,4 +1,4 @@
-// hostile-inputs row 52: files that are made to hurt. Each must be answered quickly, with a
+// Files that are made to hurt. Each must be answered quickly, with a
 // position, and without growing.
 #include <doctest/doctest.h>
 

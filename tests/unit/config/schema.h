@@ -100,7 +100,7 @@ class SchemaWriter final : public Keys {
     add(key, {{"type", "object"}, {"additionalProperties", schema}}, Json());
   }
 
-  void exactly_one_of(const Words& words, const Words&) override {
+  void one_target(const Words& words, const Words&) override {
     for (const auto word : words) (*object_)["oneOf"].push_back({{"required", {word}}});
   }
 
@@ -179,7 +179,7 @@ class TableWriter final : public Keys {
     row(key, "mapping of names", "");
     below(std::string(key.name) + ".<name>", [&] { item("name"); });
   }
-  void exactly_one_of(const Words&, const Words&) override {}
+  void one_target(const Words&, const Words&) override {}
   void later(const Words&) override {}
 
  private:

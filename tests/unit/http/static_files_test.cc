@@ -156,7 +156,7 @@ TEST_CASE("what is not there or not a file is not found") {
   CHECK(ask(files, "/" + std::string(5000, 'a')).status == 404);
 }
 
-TEST_CASE("row 18: nothing outside of the root is served") {
+TEST_CASE("nothing outside of the root is served") {
   const Folder folder;
   const StaticFiles files = open(folder);
   for (const char* path :

@@ -24,7 +24,7 @@ void check_rows(const std::vector<Row>& rows) {
   }
 }
 
-TEST_CASE("row 18: escapes have one spelling (RFC 3986 6.2.2)") {
+TEST_CASE("escapes have one spelling (RFC 3986 6.2.2)") {
   check_rows({
       {"/", "/"},
       {"/echo", "/echo"},
@@ -45,7 +45,7 @@ TEST_CASE("row 18: escapes have one spelling (RFC 3986 6.2.2)") {
   });
 }
 
-TEST_CASE("row 18: dot segments and empty segments are resolved (RFC 3986 5.2.4)") {
+TEST_CASE("dot segments and empty segments are resolved (RFC 3986 5.2.4)") {
   check_rows({
       {"//admin", "/admin"},
       {"/a//b///c", "/a/b/c"},
@@ -65,7 +65,7 @@ TEST_CASE("row 18: dot segments and empty segments are resolved (RFC 3986 5.2.4)
   });
 }
 
-TEST_CASE("row 18: what has two readings is refused") {
+TEST_CASE("what has two readings is refused") {
   check_rows({
       {"", nullptr},           {"a", nullptr},
       {"/..", nullptr},        {"/%2e%2e/", nullptr},
@@ -82,7 +82,7 @@ TEST_CASE("row 18: what has two readings is refused") {
   });
 }
 
-TEST_CASE("row 17: control characters never pass, escaped or not") {
+TEST_CASE("control characters never pass, escaped or not") {
   check_rows({
       {"/a%0d%0aX:b", nullptr},
       {"/a%0A", nullptr},
@@ -94,7 +94,7 @@ TEST_CASE("row 17: control characters never pass, escaped or not") {
   });
 }
 
-TEST_CASE("row 18: escapes are UTF-8 (RFC 3629 3)") {
+TEST_CASE("escapes are UTF-8 (RFC 3629 3)") {
   check_rows({
       {"/%c0%ae%c0%ae/", nullptr},         // overlong dots
       {"/%c0%af", nullptr},                // overlong slash
@@ -132,13 +132,6 @@ TEST_CASE("a target is split into path, query and authority (RFC 9112 3.2)") {
     CAPTURE(refused);
     CHECK_FALSE(parse_target(refused).has_value());
   }
-}
-
-TEST_CASE("percent_decode keeps what is no escape") {
-  CHECK(percent_decode("a%20b%E4%BD%A0") == "a b\xe4\xbd\xa0");
-  CHECK(percent_decode("%252e") == "%2e");
-  CHECK(percent_decode("%zz%") == "%zz%");
-  CHECK(percent_decode("%4") == "%4");
 }
 
 }  // namespace

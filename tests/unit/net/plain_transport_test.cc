@@ -10,26 +10,13 @@ using namespace sluice::test;
 
 namespace {
 
-struct Stream {
-  explicit Stream(std::pair<int, int> ends)
-      : client(ends.second),
-        transport(std::make_unique<net::PlainTransport>(loop.loop, buffers, ends.first,
-                                                        static_cast<Recorder&>(owner))),
-        server_fd(ends.first) {}
-  ~Stream() {
-    transport.reset();
-    CHECK(loop.loop.close().has_value());
-  }
-  void send(std::string_view text) {
-    transport->output().append(as_bytes(text));
-    transport->flush();
+struct Stream : ServerEnd {
+  explicit Stream(std::pair<int, int> ends) : client(ends.second), server_fd(ends.first) {
+    transport = std::make_unique<net::PlainTransport>(loop.loop, buffers, ends.first,
+                                                      static_cast<Recorder&>(owner));
   }
 
-  TestLoop loop;
-  net::IoBuffers buffers;
-  Recorder owner;
   ClientEnd client;
-  std::unique_ptr<net::PlainTransport> transport;
   int server_fd;
 };
 

@@ -102,18 +102,16 @@ std::shared_ptr<const net::TlsContext> make_context(bool tls1_3_only = false) {
   return *context;
 }
 
-struct TlsStream {
+struct TlsStream : ServerEnd {
   explicit TlsStream(std::pair<int, int> ends = tcp_pair(), bool tls1_3_only = false)
-      : context(make_context(tls1_3_only)),
-        end(ends.second),
-        transport(std::make_unique<net::TlsTransport>(loop.loop, buffers, ends.first, *context,
-                                                      static_cast<Recorder&>(owner))) {
+      : context(make_context(tls1_3_only)), end(ends.second) {
+    transport = std::make_unique<net::TlsTransport>(loop.loop, buffers, ends.first, *context,
+                                                    static_cast<Recorder&>(owner));
     transport->read(true);
   }
   ~TlsStream() {
     if (thread.joinable()) thread.join();
-    transport.reset();
-    CHECK(loop.loop.close().has_value());
+    transport.reset();  // before what it was made with
   }
   // Runs `act` on the client's thread after the handshake, and the loop until it is done.
   void with_client(const std::function<void(TlsClient&)>& act, const ClientWishes& wishes = {}) {
@@ -129,17 +127,9 @@ struct TlsStream {
       done = true;
     });
   }
-  void send(std::string_view text) {
-    transport->output().append(as_bytes(text));
-    transport->flush();
-  }
 
-  TestLoop loop;
-  net::IoBuffers buffers;
-  Recorder owner;
   std::shared_ptr<const net::TlsContext> context;
   ClientEnd end;
-  std::unique_ptr<net::TlsTransport> transport;
   std::thread thread;
   std::atomic<bool> connected{false};
   std::atomic<bool> done{false};

@@ -48,7 +48,7 @@ std::size_t failure_position(Role role, const ProtocolLimits& limits, Bytes inpu
   Transcript transcript;
   for (std::size_t i = 0; i < input.size(); ++i) {
     receive_chunk(protocol, input.subspan(i, 1), transcript);
-    if (protocol.failed()) return i + 1;
+    if (transcript.failed()) return i + 1;
   }
   return 0;
 }
@@ -144,7 +144,7 @@ TEST_CASE("a frame that is whole is one event, unmasked where it was received (R
   CHECK(as_text(event->payload) == "Hello");
   CHECK(event->message_start);
   CHECK(event->message_end);
-  CHECK(event->frame_bytes == 5);
+  CHECK(event->frame_end);
   CHECK_FALSE(protocol.next_event());
 }
 
@@ -264,8 +264,6 @@ TEST_CASE("messages are still received after our Close, until the peer's (RFC 64
   Transcript transcript;
   receive_chunk(protocol, as_bytes(input), transcript);
   CHECK(joined(transcript.lines()) == "text(4) start end \"late\"\nclose 1000 \"\"\n");
-  CHECK(protocol.close_received());
-  CHECK_FALSE(protocol.failed());
 }
 
 TEST_CASE("a server writes the very bytes of RFC 6455 5.7") {

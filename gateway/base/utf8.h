@@ -5,18 +5,17 @@
 
 #include "base/bytes.h"
 
-namespace sluice::ws {
+namespace sluice {
 
 // Fails at the first byte after which the text can no longer become valid: overlong forms,
 // surrogates and values over U+10FFFF fail at their second byte, not at their last.
 class Utf8Validator {
  public:
   // Returns whether everything so far is, or can still become, valid. Once false, it stays false
-  // for every further byte until reset().
+  // for every further byte.
   bool feed(Bytes bytes);
   // Whether the text may end here: it does not end inside a character.
   bool complete() const { return missing_ == 0; }
-  void reset() { *this = Utf8Validator(); }
 
  private:
   bool begin_character(std::uint8_t lead);
@@ -30,4 +29,4 @@ class Utf8Validator {
 // The whole text at once.
 bool is_valid_utf8(Bytes bytes);
 
-}  // namespace sluice::ws
+}  // namespace sluice

@@ -1,8 +1,8 @@
-#include "ws/utf8.h"
+#include "base/utf8.h"
 
 #include <cstring>
 
-namespace sluice::ws {
+namespace sluice {
 namespace {
 
 constexpr std::uint64_t high_bits = 0x8080808080808080;
@@ -99,4 +99,4 @@ bool is_valid_utf8(Bytes bytes) {
   return validator.feed(bytes) && validator.complete();
 }
 
-}  // namespace sluice::ws
+}  // namespace sluice

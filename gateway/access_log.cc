@@ -1,0 +1,64 @@
+#include "access_log.h"
+
+#include <string>
+
+#include "base/log.h"
+#include "metrics/counters.h"
+
+namespace sluice::access_log {
+namespace {
+
+// What stands in a query is often a secret.
+std::string loggable(const config::Log& settings, const http::Request& request) {
+  if (request.query.empty()) return request.path;
+  return request.path + "?" + (settings.query_strings ? request.query : "[redacted]");
+}
+
+}  // namespace
+
+void request(const config::Log& settings, const Subject& subject, const http::Request& request,
+             int status, std::string_view why) {
+  if (!settings.access) return;
+  const std::string client = subject.client.to_string();
+  const std::string path = loggable(settings, request);
+  log::Fields fields = {{"conn", subject.connection}, {"client", client}, {"route", subject.route},
+                        {"method", request.method},   {"path", path},     {"status", status}};
+  if (!why.empty()) fields.emplace_back("why", why);
+  log::info(why.empty() ? "request" : "refused", fields);
+}
+
+void open(const config::Log& settings, const Subject& subject, const http::Request& request,
+          std::string_view protocol, std::string_view tls, std::uint64_t handshake_us) {
+  if (!settings.access) return;
+  log::info("open", {{"conn", subject.connection},
+                     {"client", subject.client.to_string()},
+                     {"route", subject.route},
+                     {"host", request.authority},
+                     {"path", loggable(settings, request)},
+                     {"origin", request.header("Origin").value_or("")},
+                     {"protocol", protocol},
+                     {"tls", tls},
+                     {"handshake_ms", static_cast<double>(handshake_us) / 1000}});
+}
+
+void close(const config::Log& settings, const Subject& subject, const SessionEnd& end,
+           const Session::Totals& totals, std::uint64_t duration_ms) {
+  if (!settings.access) return;
+  log::info("close", {{"conn", subject.connection},
+                      {"client", subject.client.to_string()},
+                      {"route", subject.route},
+                      {"initiator", metrics::label(end.initiator)},
+                      {"reason", metrics::label(end.reason)},
+                      {"code", end.code},
+                      {"text", end.text},
+                      {"why", end.detail},
+                      {"clean", end.was_clean},
+                      {"messages_in", totals.messages[metrics::client_to_upstream]},
+                      {"messages_out", totals.messages[metrics::upstream_to_client]},
+                      {"bytes_in", totals.payload_bytes[metrics::client_to_upstream]},
+                      {"bytes_out", totals.payload_bytes[metrics::upstream_to_client]},
+                      {"buffered_max", totals.buffered_bytes_max},
+                      {"duration_ms", duration_ms}});
+}
+
+}  // namespace sluice::access_log

@@ -1,0 +1,66 @@
+// Exchange: the request that a connection is reading or answering, and what belongs to it. Gone
+// when the connection has become a WebSocket, so that an idle one holds nothing of HTTP.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <deque>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "http/request_parser.h"
+#include "http/static_files.h"
+#include "http/upgrade.h"
+#include "websocket.h"
+
+namespace sluice {
+
+struct Exchange final : UpgradeRequest {
+  explicit Exchange(const http::ParserLimits& limits) : parser(limits) {}
+
+  std::string_view path() const override { return request().path; }
+  std::string_view query() const override { return request().query; }
+  std::string_view host() const override { return request().host; }
+  std::string_view origin() const override { return header("Origin"); }
+  std::string_view client_address() const override { return client; }
+  std::string_view route() const override { return route_name; }
+  std::string_view header(std::string_view name) const override {
+    auto value = request().header(name);
+    return value ? handed_out.emplace_back(std::move(*value)) : std::string_view();
+  }
+  std::string_view parameter(std::string_view name) const override {
+    for (const auto& [key, value] : parameters) {
+      if (key == name) return value;
+    }
+    return {};
+  }
+  std::string_view offered_protocol(std::size_t index) const override {
+    if (index >= upgrade.offered_protocols.size()) return {};
+    return upgrade.offered_protocols[index];
+  }
+
+  const http::Request& request() const { return parser.request(); }
+  bool offers(std::string_view protocol) const {
+    return std::ranges::find(upgrade.offered_protocols, protocol) !=
+           upgrade.offered_protocols.end();
+  }
+
+  http::RequestParser parser;
+  std::uint64_t started_ns = 0;    // of the request's first byte
+  std::vector<std::uint8_t> held;  // received, and not looked at before the answer has been sent
+  bool close_after = false;        // this is the connection's last request
+  bool kept = false;               // it was not its first
+  std::optional<http::FileBody> body;
+
+  http::Upgrade upgrade;
+  std::string_view route_name;
+  std::string_view chosen_protocol;  // by the route
+  std::string client;
+  std::vector<std::pair<std::string, std::string>> parameters;
+  mutable std::deque<std::string> handed_out;  // the values of header()
+};
+
+}  // namespace sluice
