@@ -112,18 +112,11 @@ void Connection::on_end() {
     case Phase::open:
       session_->on_peer_end();
       break;
-    case Phase::responding:
-      exchange_->close_after = true;
-      break;
     case Phase::reading:
-      // The client may close its direction and still wait for the answers it asked for.
-      if (!exchange_->parser.started() && transport_->buffered_bytes() > 0) {
-        linger();
-        break;
-      }
-      if (exchange_->parser.started()) count_handshake(HandshakeResult::aborted);
-      finish();
+      end_of_requests();
       break;
+    case Phase::responding:
+      break;  // the client may close its direction and still wait for what it asked for
     case Phase::deciding:
       count_handshake(HandshakeResult::aborted);
       finish();
@@ -138,6 +131,17 @@ void Connection::on_end() {
       break;
     case Phase::finished:
       break;
+  }
+}
+
+// No further request can come, but for those that are held.
+void Connection::end_of_requests() {
+  if (!exchange_->held.empty()) return;
+  if (exchange_->parser.started()) {
+    count_handshake(HandshakeResult::aborted);
+    finish();
+  } else {
+    linger();
   }
 }
 
@@ -218,6 +222,8 @@ void Connection::read_requests(MutableBytes bytes) {
   } else if (!bytes.empty() && phase_ != Phase::lingering && phase_ != Phase::finished) {
     hold(bytes);
     if (phase_ == Phase::reading) wake();  // to go on as soon as the answers have left
+  } else if (phase_ == Phase::reading && peer_ended_) {
+    end_of_requests();
   }
 }
 
@@ -237,7 +243,7 @@ void Connection::read_held() {
 void Connection::handle_request() {
   const http::Request& request = exchange_->request();
   // A body would have to be read before the next request; nothing that we serve takes one.
-  exchange_->close_after = !request.keep_alive || request.has_body || draining_ || peer_ended_;
+  exchange_->close_after = !request.keep_alive || request.has_body || draining_;
   route_ = nullptr;
   RouteTable::Match match = worker_.routes().match(request.host, request.path);
   route_ = match.route;
@@ -414,7 +420,7 @@ void Connection::end_response() {
   phase_ = Phase::reading;
   route_ = nullptr;
   set_deadline(worker_.config().requests.keep_alive_timeout_ms);
-  if (exchange_->held.empty()) {
+  if (exchange_->held.empty() && !peer_ended_) {
     transport_->read(true);
   } else {
     wake();
@@ -531,8 +537,9 @@ void Connection::on_session_wake() {
 void Connection::on_session_end() {
   const SessionEnd& end = *session_->end();
   const bool close_frame_sent = end.was_clean || end.code != ws::abnormal;
-  if (close_frame_sent) {
-    // RFC 6455 7.1.1: the server closes first, and waits for the client to follow.
+  if (close_frame_sent || peer_ended_) {
+    // RFC 6455 7.1.1: the server closes first, and waits for the client to follow. A client that
+    // closed its own direction first may still read what it was sent.
     wake();
     linger();
     return;

@@ -97,6 +97,7 @@ class Connection final : private net::Transport::Owner,
   void read_requests(MutableBytes bytes);
   void hold(Bytes bytes);
   void read_held();
+  void end_of_requests();
   void handle_request();
   void handle_plain(const RouteTable::Match& match);
   void handle_upgrade(const RouteTable::Match& match);

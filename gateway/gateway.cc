@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <chrono>
 #include <csignal>
+#include <cstdlib>
 #include <cstring>
 #include <limits>
 #include <utility>
@@ -24,6 +25,9 @@ namespace {
 // Descriptors that stay free for scrapes, files and plugins.
 constexpr std::uint64_t spare_descriptors = 64;
 
+// How long workers may take to end once they must.
+constexpr std::uint64_t overdue_ms = 2'000;
+
 // How often a full process says so in its log.
 constexpr std::uint64_t full_log_interval_ms = 1'000;
 
@@ -33,6 +37,15 @@ void raise_descriptor_limit() {
   if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
   limit.rlim_cur = limit.rlim_max;
   setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+// libuv gives a signal back to its default, sudden death, with the last handle for it.
+void block_signals() {
+  sigset_t ours;
+  sigemptyset(&ours);
+  sigaddset(&ours, SIGTERM);
+  sigaddset(&ours, SIGINT);
+  pthread_sigmask(SIG_BLOCK, &ours, nullptr);
 }
 
 double unix_seconds() {
@@ -279,6 +292,8 @@ int Gateway::run() {
   loop_.run();
 
   metrics_worker_.reset();
+  overdue_.reset();
+  block_signals();
   signals_.clear();
   if (const auto closed = loop_.close(); !closed) {
     log::error("handles left on the main loop", {{"why", closed.error().message}});
@@ -372,6 +387,8 @@ void Gateway::begin_shutdown() {
   log::info("draining", {{"connections", shared_.connections.load(std::memory_order_relaxed)},
                          {"drain_timeout_ms", config_.shutdown.drain_timeout_ms}});
   workers_left_ = threads_.size();
+  overdue_ = std::make_unique<uv::Timer>(loop_, [this] { abandon(); });
+  overdue_->start(config_.shutdown.drain_timeout_ms + overdue_ms);
   for (const auto& thread : threads_) {
     Worker& worker = *thread->worker;
     thread->loop.post([this, &worker] {
@@ -383,14 +400,23 @@ void Gateway::begin_shutdown() {
 
 void Gateway::end_at_once() {
   if (workers_left_ == 0) return;  // it is ending already
+  overdue_->start(overdue_ms);
   for (const auto& thread : threads_) {
     Worker& worker = *thread->worker;
     thread->loop.post([&worker] { worker.cut(); });
   }
 }
 
+// A worker does not come to an end: a plugin holds its thread. Nothing can be saved any more.
+void Gateway::abandon() {
+  log::error("a worker is stuck",
+             {{"workers_left", workers_left_}, {"connections", shared_.connections.load()}});
+  std::_Exit(1);
+}
+
 void Gateway::on_worker_empty() {
   if (--workers_left_ > 0) return;
+  overdue_->stop();
   join_workers();
   // Until now /readyz has said that we go; nobody needs to hear it any more.
   metrics_listener_.reset();

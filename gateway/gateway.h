@@ -22,6 +22,7 @@
 #include "net/tls_context.h"
 #include "uv/loop.h"
 #include "uv/signal.h"
+#include "uv/timer.h"
 #include "worker.h"
 
 namespace sluice {
@@ -67,6 +68,7 @@ class Gateway final : private net::Listener::Owner {
   void begin_shutdown();
   void on_worker_empty();
   void end_at_once();
+  void abandon();
   void join_workers();
 
   const config::Config config_;
@@ -96,6 +98,7 @@ class Gateway final : private net::Listener::Owner {
   std::vector<std::unique_ptr<net::Listener>> listeners_;
   std::unique_ptr<net::Listener> metrics_listener_;
   std::vector<std::unique_ptr<uv::Signal>> signals_;
+  std::unique_ptr<uv::Timer> overdue_;  // of a shutdown
 };
 
 }  // namespace sluice

@@ -237,6 +237,11 @@ void Session::on_close(const ws::Event& event) {
 
 // RFC 6455 7.1.7: fail the connection.
 void Session::on_violation(const ws::Event& event) {
+  if (closing_ != nullptr) {
+    // Our Close frame, with its code, is out already.
+    return abort(Initiator::gateway, reason_of(event.close_code),
+                 std::string(as_text(event.payload)));
+  }
   SessionEnd end{.initiator = Initiator::gateway,
                  .reason = reason_of(event.close_code),
                  .code = event.close_code,
@@ -405,9 +410,7 @@ void Session::send_pong(Bytes payload) {
 }
 
 void Session::send_ping() {
-  const net::SendProgress progress = transport_.progress();
-  acknowledged_ = static_cast<std::uint32_t>(progress.acknowledged_bytes);
-  ping_waits_ = progress.outstanding || transport_.buffered_bytes() > 0;
+  look_at_progress();
   ++ping_number_;
   std::uint8_t payload[sizeof ping_number_];
   std::memcpy(payload, &ping_number_, sizeof payload);
@@ -434,6 +437,7 @@ void Session::send_close(std::uint16_t code, std::string_view reason) {
 
 void Session::on_sent() {
   alive_ = true;
+  if (closing_ != nullptr) await_close();  // our Close frame may still stand behind what was taken
   if (end_ == nullptr && !transport_.blocked()) {
     if (congestion_ != nullptr && congestion_->pending_pong && state_ == ReadyState::open) {
       const auto payload = std::exchange(congestion_->pending_pong, std::nullopt);
@@ -559,6 +563,7 @@ std::uint64_t Session::next_deadline() const {
 void Session::on_deadline() {
   if (end_ != nullptr) return;
   const std::uint64_t now = wheel_.now_ms();
+  if (now >= close_due_ms() && takes_bytes()) await_close();
   if (now >= close_due_ms()) {
     SessionEnd end = closing_->why;
     if (end.reason == CloseReason::normal || end.reason == CloseReason::application) {
@@ -616,10 +621,17 @@ void Session::check_pong() {
   abort(Initiator::gateway, CloseReason::pong_timeout, "keepalive.pong_timeout");
 }
 
-// A slow peer has not seen our ping yet if other bytes were on their way to it, be it in the
+// To be called before a frame is sent that the peer has to answer.
+void Session::look_at_progress() {
+  const net::SendProgress progress = transport_.progress();
+  acknowledged_ = static_cast<std::uint32_t>(progress.acknowledged_bytes);
+  others_before_ = progress.outstanding || transport_.buffered_bytes() > 0;
+}
+
+// A slow peer has not seen our frame yet if other bytes were on their way to it, be it in the
 // kernel's buffers; as long as it takes some of them, it is alive.
 bool Session::takes_bytes() {
-  if (!ping_waits_) return false;
+  if (!others_before_) return false;
   const auto acknowledged = static_cast<std::uint32_t>(transport_.progress().acknowledged_bytes);
   return std::exchange(acknowledged_, acknowledged) != acknowledged;
 }
@@ -650,17 +662,23 @@ void Session::start_closing(std::uint16_t code, std::string_view text, SessionEn
   put_all_held();
   if (end_ == nullptr) {
     state_ = ReadyState::closing;
+    look_at_progress();
     send_close(code, text);
   }
   if (end_ != nullptr) return;  // the transport broke under it
   ping_due_ms_ = pong_due_ms_ = message_due_ms_ = TimerWheel::never;
   if (congestion_ != nullptr) congestion_->watermark_due_ms = TimerWheel::never;
-  closing_->due_ms = wheel_.now_ms() + settings_.timeouts.close_ms;
-  arm(closing_->due_ms);
+  await_close();
   // Nothing that still comes is delivered; the peer's Close frame has to be found in it.
   pause_reasons_ = 0;
   update_reading();
   owner_.on_session_wake();
+}
+
+// From now on, or from when the peer last took something of what stands before our Close frame.
+void Session::await_close() {
+  closing_->due_ms = wheel_.now_ms() + settings_.timeouts.close_ms;
+  arm(closing_->due_ms);
 }
 
 void Session::drain() {

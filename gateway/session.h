@@ -198,12 +198,14 @@ class Session final : private TimerWheel::Entry {
   void under_low_watermark();
 
   void check_pong();
+  void look_at_progress();
   bool takes_bytes();
   bool is_idle(std::uint64_t now) const;
   void update_reading();
   void count_high_watermark(bool over);
   void count_read_pause(bool paused);
   void start_closing(std::uint16_t code, std::string_view text, SessionEnd why);
+  void await_close();
   void finish(SessionEnd end);
 
   const SessionSettings& settings_;
@@ -230,8 +232,8 @@ class Session final : private TimerWheel::Entry {
 
   ReadyState state_ = ReadyState::open;
   std::uint8_t pause_reasons_ = 0;
-  bool alive_ : 1 = true;        // a sign of life since the last ping
-  bool ping_waits_ : 1 = false;  // other bytes were on their way before the last ping
+  bool alive_ : 1 = true;           // a sign of life since the last ping
+  bool others_before_ : 1 = false;  // other bytes were on their way before our ping or Close
   bool over_high_ : 1 = false;
   bool drained_ : 1 = false;     // on_session_drain() is due
   bool draining_ : 1 = false;    // close with 1001 at the next message boundary

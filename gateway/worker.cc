@@ -42,7 +42,8 @@ void Worker::post_connection(int fd, const net::Endpoint& peer, const net::TlsCo
 }
 
 void Worker::add(int fd, const net::Endpoint& peer, const net::TlsContext* tls) {
-  const std::uint64_t id = (static_cast<std::uint64_t>(index_) << 48) | ++serial_;
+  // Below 2^53, so that every reader of the log can hold it.
+  const std::uint64_t id = (static_cast<std::uint64_t>(index_) << 40) | ++serial_;
   start_ticking();
   connections_.push_back(
       std::make_unique<Connection>(*this, id, connections_.size(), fd, peer, tls));

@@ -42,6 +42,8 @@ Socket::Socket(uv::Loop& loop, IoBuffers& buffers, int fd, Transport::Owner& own
 
 void Socket::read(bool wanted) {
   reading_ = wanted;
+  // What a broken socket still had to say is not going to be read.
+  if (!wanted && write_failed_) return fail(FailureKind::reset, Error{"connection reset by peer"});
   watch();
 }
 
