@@ -639,7 +639,8 @@ bool Session::takes_bytes() {
 // ---- Closing
 
 bool Session::close(std::uint16_t code, std::string_view reason, Initiator initiator) {
-  if (!ws::application_may_send(code) || reason.size() > 123 || !is_valid_utf8(as_bytes(reason))) {
+  if (!ws::application_may_send(code) || reason.size() > ws::close_reason_bytes_max ||
+      !is_valid_utf8(as_bytes(reason))) {
     return false;
   }
   start_closing(code, reason,

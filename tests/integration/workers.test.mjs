@@ -26,7 +26,7 @@ const config = () => echoConfig({
 const gateway = sharedGateway(config);
 
 // The worker that has a connection stands in the upper bits of its number.
-const workerOf = (log) => Math.floor(log.conn / 2 ** 48);
+const workerOf = (log) => Math.floor(log.conn / 2 ** 40);
 
 // Scrapes one after the other until it is told to stop; returns how many there were.
 function scrapeOn(scraped) {
