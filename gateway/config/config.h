@@ -64,7 +64,8 @@ struct Limits {
 struct Timeouts {
   std::uint64_t idle_ms = 0;          // no message in either direction: closed with 1001; 0: never
   std::uint64_t message_ms = 60'000;  // without a byte of an unfinished message: 1008; 0: never
-  std::uint64_t close_ms = 5'000;     // from our Close frame to the peer's
+  std::uint64_t close_ms =
+      5'000;  // for the peer's Close frame, while it takes nothing of what stands before ours
 };
 
 struct Keepalive {

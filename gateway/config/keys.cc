@@ -118,8 +118,11 @@ void visit(Keys& keys, Timeouts& timeouts) {
                "Time without a further byte of an unfinished message; close code 1008 "
                "after it."},
               timeouts.message_ms, duration_or_off);
-  keys.number({"close", "Time that the client has to answer our Close frame."}, timeouts.close_ms,
-              duration);
+  keys.number(
+      {"close",
+       "Time that the client has to answer our Close frame, from when it last took something "
+       "of what stands before it."},
+      timeouts.close_ms, duration);
 }
 
 void visit(Keys& keys, Keepalive& keepalive) {
