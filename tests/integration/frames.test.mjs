@@ -154,7 +154,7 @@ describe('every offence ends with its close code', () => {
         assert.equal(rest.length, 0);
         assert.equal(ending, reason === 'message_timeout' ? 'ECONNRESET' : 'end');
         socket.destroy();
-        const log = await gateway.waitLog({ event: 'close', client: socket.address });
+        const log = await gateway.waitClose(socket);
         assert.equal(log.reason, reason);
         // Nobody but the client has closed if it sent a good Close frame.
         const good = /^(close code|an empty Close|data after|a Close frame inside)/.test(what) &&
@@ -233,7 +233,7 @@ describe('ends of the stream', () => {
     const socket = await RawSocket.open(gateway.listeners[0]);
     socket.end();
     assert.equal((await socket.readEnd()).bytes.length, 0);
-    const log = await gateway.waitLog({ event: 'close', client: socket.address });
+    const log = await gateway.waitClose(socket);
     assert.deepEqual([log.reason, log.code, log.clean], ['lost', 1006, false]);
   });
 
@@ -241,7 +241,7 @@ describe('ends of the stream', () => {
     const socket = await RawSocket.open(gateway.listeners[0]);
     socket.socket.end(frame('text', 'half', { length: 100 }));
     await socket.readEnd();
-    const log = await gateway.waitLog({ event: 'close', client: socket.address });
+    const log = await gateway.waitClose(socket);
     assert.deepEqual([log.reason, log.messages_in], ['lost', 0]);
   });
 
@@ -256,7 +256,7 @@ describe('ends of the stream', () => {
   test('a reset is told as one', async () => {
     const socket = await RawSocket.open(gateway.listeners[0]);
     socket.reset();
-    const log = await gateway.waitLog({ event: 'close', client: socket.address });
+    const log = await gateway.waitClose(socket);
     assert.deepEqual([log.initiator, log.reason, log.code], ['network', 'reset', 1006]);
   });
 
@@ -267,7 +267,7 @@ describe('ends of the stream', () => {
     assert.deepEqual([close.opcode, close.code, close.reason], ['close', 3000, 'enough']);
     socket.write(closeFrame(3000));
     assert.deepEqual((await socket.readEnd()).bytes.length, 0);
-    const log = await gateway.waitLog({ event: 'close', client: socket.address });
+    const log = await gateway.waitClose(socket);
     assert.deepEqual([log.initiator, log.reason, log.clean], ['plugin', 'application', true]);
   });
 
@@ -275,7 +275,7 @@ describe('ends of the stream', () => {
     const socket = await RawSocket.open(gateway.listeners[0], '/told');
     socket.write(frame('text', 'close 1000 bye'));
     assert.equal((await socket.readClose()).code, 1000);
-    const log = await gateway.waitLog({ event: 'close', client: socket.address });
+    const log = await gateway.waitClose(socket);
     assert.deepEqual([log.initiator, log.reason, log.clean], ['plugin', 'close_timeout', false]);
     await socket.readEnd();
   });

@@ -104,7 +104,7 @@ describe('timeouts.close', () => {
     raw.write(frame('text', 'close 3001 go'));
     assert.equal((await raw.readClose()).code, 3001);
     assert.equal((await raw.readEnd()).ending, 'ECONNRESET');
-    const log = await gateway.waitLog({ event: 'close', client: raw.address });
+    const log = await gateway.waitClose(raw);
     assert.deepEqual([log.reason, log.code, log.clean], ['close_timeout', 1006, false]);
   });
 

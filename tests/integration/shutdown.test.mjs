@@ -105,7 +105,7 @@ test('whatever is left at shutdown.drain_timeout is cut', async () => {
     for (const raw of [silent, halfway, asking]) await raw.readEnd();
     assert.equal((await gateway.waitExit()).code, 0);
     for (const raw of [silent, halfway]) {
-      const log = await gateway.waitLog({ event: 'close', client: raw.address });
+      const log = await gateway.waitClose(raw);
       assert.deepEqual([log.reason, log.code], ['drain', 1006]);
     }
   });

@@ -250,6 +250,13 @@ export class Gateway {
     return within(found, what);
   }
 
+  // The record of the end of a RawSocket. Ports come back: only what was logged since it was opened
+  // is about it.
+  waitClose(socket) {
+    return this.waitLog((log) => log.event === 'close' && log.client === socket.address &&
+      Date.parse(log.ts) >= socket.openedAt);
+  }
+
   // "ws://127.0.0.1:PORT/echo"
   url(target = '/echo', { scheme = 'ws', listener = 0 } = {}) {
     const at = this.listeners[listener];

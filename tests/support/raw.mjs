@@ -63,6 +63,7 @@ export class RawSocket {
   // at: {port, host} or {path}; with `secure`, options of tls.connect.
   static async connect(at, secure) {
     const raw = new RawSocket();
+    raw.openedAt = Date.now();
     const where = at.path ? { path: at.path } : { port: at.port, host: at.host };
     raw.socket = secure ? tls.connect({ ...where, ...secure }) : net.connect(where);
     const connected = new Promise((resolve, reject) => {
