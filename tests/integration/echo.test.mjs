@@ -226,6 +226,18 @@ describe('over TLS', () => {
     await client.close();
   });
 
+  test('a client that ends the stream within the TLS handshake is counted', async () => {
+    const failed = (m) => m.get('sluice_tls_handshakes_total', { result: 'failed' });
+    const aborted = (m) => m.get('sluice_handshakes_total', { result: 'aborted' });
+    const before = await gateway.metrics();
+    const raw = await RawSocket.connect(gateway.listeners[0]);
+    raw.write(Buffer.from('16030102000100', 'hex'));
+    raw.end();
+    await raw.readEnd();
+    const metrics = await gateway.metrics();
+    assert.deepEqual([failed(metrics), aborted(metrics)], [failed(before) + 1, aborted(before) + 1]);
+  });
+
   // A TLS handshake and nothing more: what was agreed on.
   function handshake({ listener = 0, ...options }) {
     const { host, port } = gateway.listeners[listener];

@@ -12,7 +12,11 @@ const stalledMs = 2000 * slowness;
 const keepalive = { ping_interval: '300ms', pong_timeout: `${600 * slowness}ms` };
 
 const gateway = sharedGateway(() => echoConfig({
-  plugins: { echo: { library: 'echo.so' }, flood: { library: testPlugin('flood') } },
+  plugins: {
+    echo: { library: 'echo.so' },
+    flood: { library: testPlugin('flood') },
+    valve: { library: testPlugin('valve') },
+  },
   routes: [
     { path: '/echo', plugin: 'echo', keepalive },
     { path: '/idle', plugin: 'echo', keepalive, timeouts: { idle: `${500 * slowness}ms` } },
@@ -20,6 +24,7 @@ const gateway = sharedGateway(() => echoConfig({
       timeouts: { close: '300ms' } },
     { path: '/stalled', plugin: 'echo',
       keepalive: { ping_interval: '300ms', pong_timeout: `${stalledMs}ms` } },
+    { path: '/valve', plugin: 'valve', keepalive },
     { path: '/quiet', plugin: 'echo', keepalive: { ping_interval: 'off' } },
   ],
 }));
@@ -68,6 +73,19 @@ test('a pong that answers nothing keeps nobody from being pinged', async () => {
   client.socket.pong('unasked');
   await pinged(client, 2);
   await client.close();
+});
+
+test('a client that goes while the plugin does not read it is found out', async () => {
+  const gone = async (leave) => {
+    const raw = await RawSocket.open(gateway.listeners[0], '/valve');
+    raw.write(frame('text', 'pause'));
+    assert.equal((await raw.readFrame()).payload.toString(), 'paused');
+    assert.equal((await raw.readFrame()).opcode, 'ping'); // which has no answer
+    leave(raw);
+    const log = await gateway.waitClose(raw);
+    assert.deepEqual([log.initiator, log.reason], ['network', 'reset']);
+  };
+  await Promise.all([gone((raw) => raw.reset()), gone((raw) => raw.destroy())]);
 });
 
 test('without ping_interval nobody is pinged', async () => {

@@ -5,7 +5,8 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { test } from 'node:test';
 import { Client, WebSocket } from '../support/client.mjs';
-import { echoConfig, request, temporaryFolder, until, withGateway } from '../support/gateway.mjs';
+import { Gateway, echoConfig, request, temporaryFolder, testPlugin, until, withGateway }
+  from '../support/gateway.mjs';
 import { RawSocket, closeFrame, frame, upgrade } from '../support/raw.mjs';
 
 const draining = (gateway) => gateway.waitLog({ event: 'draining' });
@@ -123,6 +124,32 @@ test('a second signal ends at once', async () => {
     assert.equal((await gateway.waitExit()).code, 0);
     await raw.readEnd();
   });
+});
+
+test('a plugin that never returns holds nothing up after a second signal or drain_timeout', async () => {
+  const endsStuck = async (drainTimeout, signals) => {
+    const gateway = await Gateway.start(echoConfig({
+      plugins: { stuck: { library: testPlugin('stuck') } },
+      routes: [{ path: '/stuck', plugin: 'stuck' }],
+      shutdown: { drain_timeout: drainTimeout },
+    }));
+    try {
+      const raw = await RawSocket.open(gateway.listeners[0], '/stuck');
+      raw.write(frame('text', 'never to be answered'));
+      await gateway.waitLog({ event: 'plugin', text: 'stuck' });
+      for (let i = 0; i < signals; ++i) {
+        gateway.kill();
+        await draining(gateway);
+      }
+      assert.deepEqual(await gateway.waitExit(), { code: 1, signal: null });
+      const log = await gateway.waitLog({ event: 'a worker is stuck' });
+      assert.deepEqual([log.level, log.workers_left, log.connections], ['error', 1, 1]);
+      raw.destroy();
+    } finally {
+      gateway.child.kill('SIGKILL');
+    }
+  };
+  await Promise.all([endsStuck('1h', 2), endsStuck('100ms', 1)]);
 });
 
 test('plain requests under way are answered, kept connections are ended', async () => {

@@ -58,6 +58,11 @@ class TlsClient {
     text.resize(got);
     return text;
   }
+  // RFC 8446 4.6.3: the peer has to answer with a KeyUpdate of its own.
+  bool ask_for_new_keys() {
+    return SSL_key_update(ssl_.get(), SSL_KEY_UPDATE_REQUESTED) == 1 &&
+           SSL_do_handshake(ssl_.get()) == 1;
+  }
   void close_notify() { SSL_shutdown(ssl_.get()); }
   std::string server_name() {
     const std::unique_ptr<X509, void (*)(X509*)> certificate(SSL_get1_peer_certificate(ssl_.get()),
@@ -247,6 +252,21 @@ TEST_CASE("TLS: back-pressure holds plain bytes, and only a little of them encry
   CHECK(got == text);
   CHECK(stream.owner.sent > 0);
   CHECK(stream.transport->buffered_bytes() == 0);
+}
+
+TEST_CASE("TLS: a client that asks for new keys and reads no answer is cut (RFC 8446 4.6.3)") {
+  TlsStream stream;
+  std::atomic<bool> go{false};
+  stream.start_client([&](TlsClient& client) {
+    while (!go) std::this_thread::yield();
+    for (int i = 0; i < 20'000 && client.ask_for_new_keys(); ++i) continue;
+  });
+  stream.loop.run_until([&] { return stream.owner.told("secure"); });
+  stream.send(numbered(16 * 1024 * 1024));
+  REQUIRE(stream.transport->blocked());
+  go = true;
+  stream.loop.run_until([&] { return stream.owner.told("failure tls"); });
+  CHECK(stream.owner.why.find("flood") != std::string::npos);
 }
 
 TEST_CASE("TLS: much comes in while much goes out") {

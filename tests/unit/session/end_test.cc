@@ -74,6 +74,15 @@ TEST_CASE("the end of the stream instead of an answer keeps the reason that we c
   CHECK(scene.end() == "plugin application 1006 '' unclean");
 }
 
+TEST_CASE("a broken rule instead of an answer keeps the reason that we closed for") {
+  Scene scene;
+  scene.close(4000, "ours");
+  scene.receive("\xff\xff");
+  CHECK(scene.end() == "plugin application 1006 '' unclean");
+  CHECK_FALSE(scene.detail().empty());
+  CHECK(scene.client_got() == "close 4000 'ours'");
+}
+
 TEST_CASE("a reset, or an error of TLS, is the network's") {
   Scene reset;
   reset.session->on_failure(net::FailureKind::reset, Error{"connection reset by peer"});

@@ -139,6 +139,14 @@ TEST_CASE("while we do not read and nothing waits, silence means nothing") {
   CHECK(scene.end() == "gateway pong_timeout 1006 '' unclean");
 }
 
+TEST_CASE("while we do not read, pings go on: to write to a peer that has gone fails in the end") {
+  Scene scene(ping_every_30s);
+  scene.pause();
+  scene.wait(180'000);
+  CHECK(scene.end() == "open");
+  CHECK(scene.out().ping_frames.get() >= 3);
+}
+
 TEST_CASE("a stall of the whole process cuts nobody: the deadlines move with it") {
   Scene scene(ping_every_30s);
   scene.wait(30'000 + tick);
@@ -274,6 +282,46 @@ TEST_CASE("a Close frame without an answer is waited for no longer than timeouts
   scene.wait(2 * tick);
   CHECK(scene.end() == "plugin close_timeout 1006 '' unclean");
   CHECK(scene.detail() == "no Close frame within timeouts.close");
+}
+
+TEST_CASE("timeouts.close runs from when the client last took what stands before our Close frame") {
+  Scene scene([](config::Route& route) { route.timeouts.close_ms = 5'000; });
+  scene.client_stops_reading();
+  scene.send(letters(100'000));
+  scene.turn();
+  scene.session->drain();
+  for (int i = 0; i < 10; ++i) {
+    scene.wait(4'000);
+    scene.client_reads(1'000);
+  }
+  CHECK(scene.session->ready_state() == ReadyState::closing);
+  scene.client_reads();
+  CHECK(scene.client_got() == "text (100000 bytes); close 1001 'shutting down'");
+  scene.receive(scene.client.close(1001));
+  CHECK(scene.end() == "gateway drain 1001 '' clean");
+}
+
+TEST_CASE("timeouts.close waits for a client that takes what the kernel holds for it, as well") {
+  Scene scene([](config::Route& route) { route.timeouts.close_ms = 5'000; });
+  scene.transport.sending = {.acknowledged_bytes = 1000, .outstanding = true};
+  scene.session->drain();
+  for (int i = 0; i < 10; ++i) {
+    scene.transport.sending.acknowledged_bytes += 1;
+    scene.wait(5'000);
+  }
+  CHECK(scene.session->ready_state() == ReadyState::closing);
+  scene.wait(2 * 5'000 + 2 * tick);
+  CHECK(scene.end() == "gateway drain 1006 '' unclean");
+}
+
+TEST_CASE("timeouts.close cuts a client that takes nothing of what stands before our Close frame") {
+  Scene scene([](config::Route& route) { route.timeouts.close_ms = 5'000; });
+  scene.client_stops_reading();
+  scene.send(letters(100'000));
+  scene.turn();
+  scene.session->drain();
+  scene.wait(5'000 + 2 * tick);
+  CHECK(scene.end() == "gateway drain 1006 '' unclean");
 }
 
 TEST_CASE("while CLOSING no pings go out and no other deadline holds") {
