@@ -39,7 +39,8 @@ void raise_descriptor_limit() {
   setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-// libuv gives a signal back to its default, sudden death, with the last handle for it.
+// For the calling thread. Blocked before libuv gives a signal back to its default, sudden death,
+// with the last handle for it.
 void block_signals() {
   sigset_t ours;
   sigemptyset(&ours);
@@ -176,6 +177,7 @@ std::vector<Error> Gateway::start_workers() {
 
 // The thread's whole life. A plugin's instance is made, used and ended on the same thread.
 void Gateway::run_worker(Thread& thread, std::promise<Result<>> ready) {
+  block_signals();  // they are the main thread's
   ready.set_value(add_routes(thread));
   thread.loop.run();
   thread.worker.reset();
@@ -375,6 +377,7 @@ void Gateway::on_accept_error(net::Listener& listener, int error, std::size_t sh
 void Gateway::on_signal(int number) {
   log::info("signal", {{"name", number == SIGTERM ? "SIGTERM" : "SIGINT"}});
   if (draining_.load(std::memory_order_relaxed)) {
+    block_signals();  // a third one would say nothing new
     end_at_once();
   } else {
     begin_shutdown();
