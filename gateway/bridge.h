@@ -1,7 +1,7 @@
 // Bridge: the other end of a client's WebSocket. A plugin, or an upstream of some kind.
 //
-// A bridge answers four events, always on its worker's thread and never from inside a call that it
-// made itself. It knows WebSocket, never Connection.
+// A bridge answers a few events, always on its worker's thread and never from inside a call that it
+// made itself. It knows ClientSocket, never Connection.
 #pragma once
 
 #include <cstdint>
@@ -9,38 +9,63 @@
 #include <string_view>
 
 #include "base/bytes.h"
+#include "base/turn.h"
+#include "client_socket.h"
+#include "metrics/counters.h"
 #include "websocket.h"
 
 namespace sluice {
 
-// How a WebSocket ended: the three fields of a browser's CloseEvent.
+// How a WebSocket ended: the three fields of a browser's CloseEvent, and who began it.
 struct CloseEvent {
   std::uint16_t code;       // 1005: no code was received; 1006: no Close frame at all
   std::string_view reason;  // valid during the event
   bool was_clean;           // both Close frames were exchanged
+  metrics::Initiator initiator = metrics::Initiator::network;
 };
 
-// One a connection. Destroyed after on_close, at the end of the turn.
-class Bridge {
+// One a connection. Destroyed after on_close, at the end of a turn.
+class Bridge : public Turn::Mortal {
  public:
-  virtual ~Bridge() = default;
-
   // A client wants in: call accept() or reject() on the socket, now or later.
   virtual void on_open(const UpgradeRequest& request) = 0;
+
+  // A bridge either takes whole messages or, if streams() says so, their pieces as they come.
+  virtual bool streams() const { return false; }
   // A whole message; the payload is valid during the call. Only while OPEN.
   virtual void on_message(MessageType type, Bytes payload) = 0;
+  // For a bridge that streams: a part of a frame, at most. Also comes while CLOSING if the bridge
+  // itself closed: what the client had sent before it heard of that.
+  virtual void on_piece(const MessagePiece&) {}
+
   // buffered_amount() rose over the high watermark before, and is now under the low one.
   virtual void on_drain() = 0;
   // Exactly once, and last. Comes for every bridge whose on_open was called.
   virtual void on_close(const CloseEvent& event) = 0;
+
+  // After on_close: whether there is still something to be delivered to the upstream. Then the
+  // bridge lives on, without its socket, until it tells its keeper that it has ended. It must end
+  // by itself, by a deadline if nothing else.
+  class Keeper {
+   public:
+    // The bridge has nothing more to do: it is destroyed at the end of the turn.
+    virtual void on_bridge_done(Bridge& bridge) = 0;
+
+   protected:
+    ~Keeper() = default;
+  };
+  virtual bool outlives_socket() const { return false; }
+  virtual void set_keeper(Keeper&) {}
+  // The process ends now: whatever is left is dropped.
+  virtual void cut() {}
 };
 
 // Makes the bridges of one route on one worker. Outlives them.
 class BridgeFactory {
  public:
   virtual ~BridgeFactory() = default;
-  // `socket` outlives the bridge.
-  virtual std::unique_ptr<Bridge> create(WebSocket& socket) = 0;
+  // `socket` is valid until the bridge's on_close has returned.
+  virtual std::unique_ptr<Bridge> create(ClientSocket& socket) = 0;
 };
 
 }  // namespace sluice

@@ -400,7 +400,7 @@ class PluginBridge final : public Bridge {
   const sluice_socket id_;
 };
 
-std::unique_ptr<Bridge> PluginBridgeFactory::create(WebSocket& socket) {
+std::unique_ptr<Bridge> PluginBridgeFactory::create(ClientSocket& socket) {
   return std::make_unique<PluginBridge>(instance_, socket);
 }
 

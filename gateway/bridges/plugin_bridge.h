@@ -84,7 +84,7 @@ class PluginInstance {
 class PluginBridgeFactory final : public BridgeFactory {
  public:
   explicit PluginBridgeFactory(PluginInstance& instance) : instance_(instance) {}
-  std::unique_ptr<Bridge> create(WebSocket& socket) override;
+  std::unique_ptr<Bridge> create(ClientSocket& socket) override;
 
  private:
   PluginInstance& instance_;

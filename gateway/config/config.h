@@ -53,8 +53,10 @@ struct Buffers {
 };
 
 struct Limits {
-  std::uint64_t message_bytes_max = 1024 * 1024;  // max_message_size: 1009 above
-  std::uint32_t fragments_max = 1024;             // max_fragments of one message: 1008 above
+  // max_message_size: 1009 above; 0: no limit, as for tcp and http targets unless given
+  std::uint64_t message_bytes_max = 1024 * 1024;
+  // max_fragments of one message: 1008 above; 0: no limit, as for tcp and http targets unless given
+  std::uint32_t fragments_max = 1024;
   std::uint32_t connections_max = 0;              // max_connections of the route: 503; 0: no limit
   std::uint32_t messages_per_second = 0;          // 1008 above; 0: no limit
   std::uint64_t bytes_per_second = 0;             // 1008 above; 0: no limit
@@ -83,7 +85,107 @@ struct StaticTarget {
   std::string index = "index.html";  // served for a folder
 };
 
-using Target = std::variant<PluginTarget, StaticTarget>;
+// ---- Upstreams: the services behind tcp, http and webhook routes.
+
+struct Endpoint {
+  std::string address;       // "10.0.0.5:8080", "[::1]:80", "backend:80", "unix:/run/app.sock"
+  std::uint32_t weight = 1;  // 0: gets no new connections
+};
+
+enum class Balance { least_connections, round_robin, random, hash };
+
+// What `lb: hash` hashes.
+struct HashOn {
+  enum class Kind { client, header, cookie, parameter };
+  Kind kind = Kind::client;
+  std::string name;  // of the header, the cookie or the parameter of path or query
+};
+
+struct HealthCheck {
+  std::string path;  // GET; 200 to 399 is healthy. Empty: a TCP (or TLS) connect is enough
+  std::string host;  // the Host field; empty: the endpoint's address
+  std::uint64_t interval_ms = 5'000;
+  std::uint64_t timeout_ms = 2'000;
+  std::uint32_t healthy_threshold = 2;
+  std::uint32_t unhealthy_threshold = 3;
+};
+
+// Passive: what connections tell.
+struct OutlierDetection {
+  std::uint32_t consecutive_failures = 5;        // 0: off
+  std::uint64_t base_ejection_time_ms = 10'000;  // doubled each time in a row
+  std::uint64_t max_ejection_time_ms = 300'000;
+  std::uint32_t max_ejection_percent = 50;  // of the endpoints; a single one is never ejected
+};
+
+struct UpstreamTls {
+  std::string ca_file;      // PEM; empty: the system's
+  std::string cert_file;    // PEM, for the upstream that asks for a client certificate
+  std::string key_file;     // PEM
+  std::string server_name;  // SNI and the name that is verified; empty: the endpoint's host
+  bool verify = true;
+};
+
+enum class OnEndpointDown { keep, close };
+
+struct Upstream {
+  std::vector<Endpoint> endpoints;  // at least one
+  Balance balance = Balance::least_connections;
+  HashOn hash_on;
+  std::optional<HealthCheck> health_check;
+  OutlierDetection outlier_detection;
+  std::optional<UpstreamTls> tls;
+  std::uint64_t connect_timeout_ms = 5'000;  // of one attempt, TLS included
+  std::uint32_t connect_attempts = 3;        // endpoints that are tried for one client
+  std::uint32_t connections_max = 0;         // max_connections of each endpoint: 503; 0: no limit
+  std::uint64_t slow_start_ms = 0;           // an endpoint that came back gets its share gradually
+  std::uint64_t dns_refresh_ms = 30'000;
+  OnEndpointDown on_endpoint_down = OnEndpointDown::keep;
+  std::uint32_t idle_connections_max = 64;  // kept for HTTP requests, on each worker
+  std::uint64_t idle_timeout_ms = 60'000;   // and for how long
+};
+
+enum class ProxyProtocol { off, v1, v2 };
+
+// `upstream` of the targets is a key of Config::upstreams. An address written in its place has
+// become an upstream of that name with one endpoint and every default.
+struct TcpTarget {
+  enum class Frames { binary, text };
+  std::string upstream;  // empty: by token
+  Frames frames = Frames::binary;
+  ProxyProtocol proxy_protocol = ProxyProtocol::off;
+  // The token is the path's {token} or the query's `token`. Values are like `upstream`.
+  std::map<std::string, std::string> tokens;
+  std::string token_file;  // websockify's format, read again when it changes
+};
+
+struct HeaderRules {
+  std::map<std::string, std::string> set;
+  std::vector<std::string> remove;
+};
+
+struct HttpTarget {
+  std::string upstream;
+  std::string rewrite;        // "/v2/{room}/*": the upstream's path; empty: the client's
+  HeaderRules headers;        // of requests, upgrades among them
+  bool validate_utf8 = true;  // text from either side; 1007
+  std::uint64_t response_timeout_ms = 60'000;  // until the response's head; 504
+};
+
+struct WebhookTarget {
+  enum class Protocol { websocket_events, message };
+  std::string upstream;
+  Protocol protocol = Protocol::websocket_events;
+  std::string rewrite;
+  HeaderRules headers;
+  bool grip = true;      // offer the `grip` extension
+  std::string grip_key;  // signs Grip-Sig; "base64:..." or plain text; empty: no Grip-Sig
+  std::string grip_issuer = "sluice";
+  std::string channel_prefix;                  // before the names of channels
+  std::uint64_t response_timeout_ms = 30'000;  // for one request
+};
+
+using Target = std::variant<PluginTarget, StaticTarget, TcpTarget, HttpTarget, WebhookTarget>;
 
 struct Route {
   std::string name;  // the metrics' `route` label; unique; host and path unless `name:` is given
@@ -121,6 +223,12 @@ struct Log {
   bool query_strings = false;  // false: redacted
 };
 
+// The listener of what changes something.
+struct Admin {
+  std::string address;  // empty: none. Loopback or unix unless there is a key
+  std::string key;      // Authorization: Bearer <key>, or a JWT (HS256) signed with it; empty: open
+};
+
 struct Shutdown {
   std::uint64_t drain_timeout_ms = 30'000;  // then whatever is still open is cut
 };
@@ -131,11 +239,14 @@ struct Config {
       0;  // max_connections of the process: 503; 0: auto, from RLIMIT_NOFILE
   std::vector<Listener> listeners;  // at least one
   std::string metrics_address;      // empty: no metrics listener
+  Admin admin;
+  std::vector<std::string> trusted_proxies;  // "10.0.0.0/8", "::1", "unix": their X-Forwarded-*
   RequestLimits requests;
   Log log;
   Shutdown shutdown;
   std::map<std::string, Plugin> plugins;
-  std::vector<Route> routes;  // in the order of the file
+  std::map<std::string, Upstream> upstreams;  // those written as an address in a target too
+  std::vector<Route> routes;                  // in the order of the file
 };
 
 }  // namespace sluice::config

@@ -12,20 +12,21 @@ const char* label(Initiator initiator) {
 
 const char* label(CloseReason reason) {
   static constexpr std::array<const char*, close_reason_count> names = {
-      "normal",       "going_away",      "application",   "protocol_error",  "invalid_data",
-      "policy",       "message_too_big", "rate_limited",  "message_timeout", "idle_timeout",
-      "pong_timeout", "close_timeout",   "slow_consumer", "plugin_failed",   "upstream_failed",
-      "drain",        "reset",           "lost",          "tls_error"};
+      "normal",           "going_away",   "application",     "protocol_error", "invalid_data",
+      "unsupported_data", "policy",       "message_too_big", "rate_limited",   "message_timeout",
+      "idle_timeout",     "pong_timeout", "close_timeout",   "slow_consumer",  "plugin_failed",
+      "upstream_failed",  "drain",        "reset",           "lost",           "tls_error"};
   return names[static_cast<std::size_t>(reason)];
 }
 
 const char* label(HandshakeResult result) {
   static constexpr std::array<const char*, handshake_result_count> names = {
-      "accepted",        "bad_request",      "method_not_allowed",
-      "rejected_origin", "rejected_version", "rejected_subprotocol",
-      "rejected_limit",  "rejected_plugin",  "no_route",
-      "not_websocket",   "timeout",          "aborted",
-      "tls_error",       "draining"};
+      "accepted",         "bad_request",      "method_not_allowed",
+      "rejected_origin",  "rejected_version", "rejected_subprotocol",
+      "rejected_limit",   "rejected_plugin",  "no_route",
+      "upstream_refused", "upstream_failed",  "upstream_invalid",
+      "upstream_timeout", "not_websocket",    "timeout",
+      "aborted",          "tls_error",        "draining"};
   return names[static_cast<std::size_t>(result)];
 }
 
@@ -74,6 +75,8 @@ ConnectionSlot& ConnectionTable::take(std::uint32_t route, bool tls) {
   slot.buffered_bytes.set(0);
   slot.buffered_tls_bytes.set(0);
   slot.inbound_bytes.set(0);
+  slot.upstream_bytes.set(0);
+  slot.upstream_tls_bytes.set(0);
   // Whoever sees the slot live sees the fields of this connection, or later ones.
   slot.live.store(true, std::memory_order_release);
   return slot;

@@ -45,24 +45,25 @@ enum class Initiator : std::uint8_t { client, upstream, gateway, plugin, network
 
 // Why it ended: the closed list behind the label `reason` of sluice_connections_closed_total.
 enum class CloseReason : std::uint8_t {
-  normal,           // 1000
-  going_away,       // 1001 from the client
-  application,      // another code that the client or the plugin chose
-  protocol_error,   // 1002
-  invalid_data,     // 1007
-  policy,           // a rule of the route other than those below (1008)
-  message_too_big,  // 1009
-  rate_limited,     // 1008
-  message_timeout,  // 1008: a message took too long to arrive
-  idle_timeout,     // 1001
-  pong_timeout,     // no Close frame can be expected to arrive
-  close_timeout,    // the peer did not answer our Close frame
-  slow_consumer,    // 1013
-  plugin_failed,    // 1011
-  upstream_failed,  // 1014
-  drain,            // 1001: shutdown
-  reset,            // the peer's TCP reset, or another error of the socket
-  lost,             // the peer's end of stream without a Close frame
+  normal,            // 1000
+  going_away,        // 1001 from the client
+  application,       // another code that the client or the plugin chose
+  protocol_error,    // 1002
+  invalid_data,      // 1007
+  unsupported_data,  // 1003: a text frame for a route of bytes, or the other way round
+  policy,            // a rule of the route other than those below (1008)
+  message_too_big,   // 1009
+  rate_limited,      // 1008
+  message_timeout,   // 1008: a message took too long to arrive
+  idle_timeout,      // 1001
+  pong_timeout,      // no Close frame can be expected to arrive
+  close_timeout,     // the peer did not answer our Close frame
+  slow_consumer,     // 1013
+  plugin_failed,     // 1011
+  upstream_failed,   // 1014
+  drain,             // 1001: shutdown
+  reset,             // the peer's TCP reset, or another error of the socket
+  lost,              // the peer's end of stream without a Close frame
   tls_error,
   count,
 };
@@ -78,8 +79,12 @@ enum class HandshakeResult : std::uint8_t {
   rejected_limit,        // 503
   rejected_plugin,       // the plugin's choice
   no_route,              // 404
+  upstream_refused,      // the upstream's own answer, other than 101
+  upstream_failed,       // 502, 503: no connection, or one that broke
+  upstream_invalid,      // 502: its 101 does not follow RFC 6455 4.1
+  upstream_timeout,      // 504
   not_websocket,         // 426: a plain request to a WebSocket route
-  timeout,               // 408, or 504 when the plugin did not decide
+  timeout,               // 408, or 504 when nobody decided in time
   aborted,               // the client went away first
   tls_error,
   draining,  // 503
@@ -179,8 +184,10 @@ struct ConnectionSlot {
   Number buffered_bytes;                 // to the client, as plain bytes (layer "app")
   Number buffered_tls_bytes;  // to the client, encrypted and not yet in the kernel (layer "tls")
   Number inbound_bytes;       // from the client, received and not yet handled
+  Number upstream_bytes;      // to the upstream, as plain bytes (layer "app")
+  Number upstream_tls_bytes;  // to the upstream, encrypted (layer "tls")
 };
-static_assert(sizeof(ConnectionSlot) == 32);  // part of what an idle connection costs
+static_assert(sizeof(ConnectionSlot) == 48);  // part of what an idle connection costs
 
 // The slots of one worker's connections. take() and give_back() on the worker's thread; for_each()
 // on any thread.

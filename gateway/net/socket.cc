@@ -33,7 +33,7 @@ IoBuffers::IoBuffers()
     : received(new std::uint8_t[receive_bytes]), decrypted(new std::uint8_t[receive_bytes]) {}
 
 Socket::Socket(uv::Loop& loop, IoBuffers& buffers, int fd, Transport::Owner& owner)
-    : Transport(buffers.pool), buffers_(buffers), owner_(owner), fd_(fd), poll_(loop, fd, *this) {
+    : Transport(buffers.pool), buffers_(buffers), owner_(&owner), fd_(fd), poll_(loop, fd, *this) {
   // Both fail, harmlessly, on unix sockets.
   const int on = 1;
   setsockopt(fd_.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);  // small messages leave at once
@@ -67,7 +67,7 @@ void Socket::on_poll(uv::Poll::Events events) {
   if (events.readable && reading_) read_once();
   if (events.writable && !failed_) {
     flush();
-    if (!failed_) owner_.on_sent();
+    if (!failed_) owner_->on_sent();
   }
 }
 
@@ -128,7 +128,7 @@ void Socket::fail(FailureKind kind, const Error& error) {
   if (failed_) return;
   failed_ = true;
   watch();
-  owner_.on_failure(kind, error);
+  owner_->on_failure(kind, error);
 }
 
 void PlainTransport::flush() {

@@ -25,6 +25,7 @@ struct IoBuffers {
 // Owns the fd. The parts of Transport that are the same with and without TLS.
 class Socket : public Transport, private uv::Poll::Owner {
  public:
+  void set_owner(Transport::Owner& owner) override { owner_ = &owner; }
   void read(bool wanted) override;
   void reset_on_close() override;
   void set_user_timeout(std::uint64_t timeout_ms) override;
@@ -45,7 +46,7 @@ class Socket : public Transport, private uv::Poll::Owner {
   bool failed() const { return failed_; }
 
   IoBuffers& buffers_;
-  Transport::Owner& owner_;
+  Transport::Owner* owner_;
 
  private:
   void on_poll(uv::Poll::Events events) override;
@@ -72,8 +73,8 @@ class PlainTransport final : public Socket {
   void shutdown() override;
 
  private:
-  void on_read(MutableBytes bytes) override { owner_.on_receive(bytes); }
-  void on_read_end() override { owner_.on_end(); }
+  void on_read(MutableBytes bytes) override { owner_->on_receive(bytes); }
+  void on_read_end() override { owner_->on_end(); }
 
   bool shutdown_wanted_ = false;
 };

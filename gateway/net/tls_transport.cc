@@ -62,7 +62,7 @@ bool TlsTransport::handshake() {
   const int status = SSL_do_handshake(ssl_.get());
   if (status == 1) {
     established_ = true;
-    owner_.on_secure();
+    owner_->on_secure();
     return true;
   }
   if (SSL_get_error(ssl_.get(), status) != SSL_ERROR_WANT_READ) fail_tls("handshake");
@@ -74,7 +74,7 @@ void TlsTransport::decrypt() {
     ERR_clear_error();
     const int count = SSL_read(ssl_.get(), buffers_.decrypted.get(), IoBuffers::receive_bytes);
     if (count > 0) {
-      owner_.on_receive({buffers_.decrypted.get(), static_cast<std::size_t>(count)});
+      owner_->on_receive({buffers_.decrypted.get(), static_cast<std::size_t>(count)});
       continue;
     }
     const int error = SSL_get_error(ssl_.get(), count);
@@ -91,7 +91,7 @@ void TlsTransport::decrypt() {
 void TlsTransport::on_read_end() {
   if (end_told_) return;
   end_told_ = true;
-  owner_.on_end();
+  owner_->on_end();
 }
 
 void TlsTransport::flush() {

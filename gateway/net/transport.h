@@ -44,6 +44,10 @@ class Transport {
   Transport(const Transport&) = delete;
   Transport& operator=(const Transport&) = delete;
 
+  // Who hears of what happens from now on. For streams that change hands, such as one to an
+  // upstream that was opened by one object and is used by another.
+  virtual void set_owner(Owner& owner) = 0;
+
   // Appended bytes leave with the next flush().
   ByteQueue& output() { return output_; }
   const ByteQueue& output() const { return output_; }

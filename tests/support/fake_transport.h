@@ -20,6 +20,7 @@ class FakeTransport final : public net::Transport {
 
   explicit FakeTransport(ChunkPool& pool) : Transport(pool) {}
 
+  void set_owner(Owner& owner_now) override { owner = &owner_now; }
   void read(bool wanted) override { reading = wanted; }
   void flush() override {
     ++flushes;
@@ -37,6 +38,7 @@ class FakeTransport final : public net::Transport {
   bool blocked() const override { return blocked_; }
   std::size_t encrypted_bytes() const override { return encrypted; }
 
+  Owner* owner = nullptr;  // whoever was set last; the test tells it what happens
   bool reading = true;
   std::size_t room = unlimited;  // how much the kernel still takes
   std::size_t encrypted = 0;     // what TLS says it holds

@@ -10,6 +10,8 @@
 #include <vector>
 
 #include "bridge.h"
+#include "client_socket.h"
+#include "relay.h"
 #include "websocket.h"
 
 namespace sluice::test {
@@ -47,7 +49,15 @@ struct FakeRequest final : UpgradeRequest {
   }
 };
 
-struct FakeWebSocket final : WebSocket {
+// Sends in pieces are put together again: a frame is written down when its last byte has come.
+struct FakeWebSocket final : ClientSocket {
+  struct Frame {
+    MessageType type;
+    bool message_start;
+    bool message_end;
+    std::string payload;
+    bool operator==(const Frame&) const = default;
+  };
   struct Sent {
     MessageType type;
     std::string payload;
@@ -92,6 +102,70 @@ struct FakeWebSocket final : WebSocket {
   void pause() override { paused = true; }
   void resume() override { paused = false; }
 
+  ClientRequest handshake() const override {
+    return {.request = http_request,
+            .rest = http_request.path,
+            .parameters = http_parameters,
+            .client = {},
+            .secure = false};
+  }
+  net::Endpoint local_endpoint() const override { return {}; }
+  void accept_as(std::string_view subprotocol, std::vector<http::Header> headers) override {
+    if (state != ReadyState::connecting) return;
+    accept(subprotocol);
+    accepted_headers = std::move(headers);
+  }
+  void reject_with(http::Response response, metrics::HandshakeResult result,
+                   std::string_view why) override {
+    if (state != ReadyState::connecting) return;
+    rejected_response = std::move(response);
+    rejected_result = result;
+    reject(rejected_response->status, why);
+  }
+  void answer_plainly(std::unique_ptr<Relay> relay_now) override {
+    if (state != ReadyState::connecting) return;
+    state = ReadyState::closed;
+    relay = std::move(relay_now);
+  }
+  void begin_frame(MessageType type, bool message_start, bool message_end,
+                   std::uint64_t payload_bytes) override {
+    if (state != ReadyState::open) return;
+    frame = Frame{type, message_start, message_end, {}};
+    frame_bytes = payload_bytes;
+    if (frame_bytes == 0) frames.push_back(frame);
+  }
+  void send_payload(Bytes piece) override {
+    if (state != ReadyState::open) return;
+    frame.payload += as_text(piece);
+    if (frame.payload.size() == frame_bytes) frames.push_back(frame);
+  }
+  void close_with(const Ending& how) override {
+    if (state != ReadyState::open) return;
+    ending = how;
+    state = ReadyState::closing;
+  }
+  void abort(const Ending& how) override {
+    ending = how;
+    aborted = true;
+    state = ReadyState::closed;
+  }
+  void set_upstream_buffered(std::size_t app_bytes, std::size_t tls_bytes) override {
+    upstream_buffered = app_bytes + tls_bytes;
+  }
+  std::uint64_t id() const override { return 1; }
+
+  http::Request http_request;
+  std::vector<std::pair<std::string, std::string>> http_parameters;
+  std::vector<http::Header> accepted_headers;
+  std::optional<http::Response> rejected_response;
+  std::optional<metrics::HandshakeResult> rejected_result;
+  std::unique_ptr<Relay> relay;
+  Frame frame{};  // the one that is being sent
+  std::uint64_t frame_bytes = 0;
+  std::vector<Frame> frames;
+  std::optional<Ending> ending;
+  bool aborted = false;
+  std::size_t upstream_buffered = 0;
   ReadyState state = ReadyState::connecting;
   std::size_t buffered = 0;
   std::string agreed;

@@ -1,0 +1,36 @@
+// The http relay: an http route's plain requests, passed on to an upstream, streamed both ways.
+#pragma once
+
+#include <memory>
+
+#include "bridges/http_route.h"
+#include "client_request.h"
+#include "relay.h"
+#include "upstreams/http_exchange.h"
+
+namespace sluice::bridges {
+
+class HttpRelayFactory final : public RelayFactory {
+ public:
+  // The route's target is an HttpTarget.
+  explicit HttpRelayFactory(const HttpRoute& route);
+  ~HttpRelayFactory() override;
+  std::unique_ptr<Relay> create() override;
+
+ private:
+  HttpRoute route_;
+};
+
+// The upstream's request for a client's, all but what frames the body: the path rewritten, the
+// fields forwarded (http/forward.h). An upgrade's own fields are the caller's to add.
+upstreams::HttpRequest upstream_request(const HttpRoute& route, const ClientRequest& request);
+
+// What the upstream's balance hashes of this request.
+std::string hash_key(const config::Upstream& upstream, const ClientRequest& request);
+
+// Serves a client whose upgrade request the upstream has answered like a plain one: its response's
+// head has come, the rest follows. Its connection to the upstream is never used again.
+std::unique_ptr<Relay> relay_response(std::unique_ptr<upstreams::HttpExchange> exchange,
+                                      const http::ResponseHead& head);
+
+}  // namespace sluice::bridges
