@@ -24,8 +24,8 @@ struct MessagePiece {
   bool message_start;                 // the first piece of the message
   bool frame_start;                   // the first piece of its frame
   bool frame_end;                     // the last piece of its frame
-  bool message_end;                   // the last piece of the message: its frame has FIN
-  std::uint64_t frame_payload_bytes;  // of the whole frame, as its header announced it
+  bool fin;                           // its frame is the last of the message
+  std::uint64_t frame_payload_bytes;  // with frame_start: of the whole frame, as announced
   Bytes payload;
 };
 

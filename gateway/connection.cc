@@ -26,6 +26,10 @@ constexpr std::size_t response_bytes_high = 256 * 1024;
 // What is read of a file in one turn: the other connections of the worker want theirs too.
 constexpr std::size_t body_bytes_per_turn = 1024 * 1024;
 
+// What is held of a client that sends before it has the answer to its opening handshake. Up to
+// there it is read, since only reading shows that it has gone.
+constexpr std::size_t early_bytes_max = 64 * 1024;
+
 // How long we read on after an error response, so that the client gets to see it: a socket that is
 // closed with unread bytes is reset, and the response with it (RFC 9112 9.6).
 constexpr std::uint64_t linger_ms = 2'000;
@@ -94,6 +98,9 @@ void Connection::on_receive(MutableBytes bytes) {
     case Phase::responding:
       hold(bytes);
       break;
+    case Phase::relaying:
+      exchange_->relay->receive(bytes);
+      break;
     case Phase::open:
       session_->receive(bytes);
       break;
@@ -103,6 +110,7 @@ void Connection::on_receive(MutableBytes bytes) {
       break;
   }
   in_event_ = false;
+  follow_relay();
   flush();
 }
 
@@ -117,6 +125,9 @@ void Connection::on_end() {
       break;
     case Phase::responding:
       break;  // the client may close its direction and still wait for what it asked for
+    case Phase::relaying:
+      watch_relayed_client();
+      break;
     case Phase::deciding:
       count_handshake(HandshakeResult::aborted);
       finish();
@@ -154,6 +165,10 @@ void Connection::on_sent() {
       set_deadline(worker_.config().requests.keep_alive_timeout_ms);
       pump_body();
       break;
+    case Phase::relaying:
+      exchange_->relay->on_sent();
+      watch_relayed_client();
+      break;
     case Phase::reading:
       read_held();
       break;
@@ -187,6 +202,7 @@ void Connection::on_failure(net::FailureKind kind, const Error& error) {
       count_handshake(HandshakeResult::aborted);
       break;
     case Phase::responding:
+    case Phase::relaying:
     case Phase::lingering:
     case Phase::finished:
       break;
@@ -219,6 +235,8 @@ void Connection::read_requests(MutableBytes bytes) {
     exchange_.reset();
     // The first frame may have come with the request.
     if (!bytes.empty()) session_->receive(bytes);
+  } else if (phase_ == Phase::relaying && exchange_->relay != nullptr) {
+    if (!bytes.empty()) exchange_->relay->receive(bytes);
   } else if (!bytes.empty() && phase_ != Phase::lingering && phase_ != Phase::finished) {
     hold(bytes);
     if (phase_ == Phase::reading) wake();  // to go on as soon as the answers have left
@@ -229,7 +247,7 @@ void Connection::read_requests(MutableBytes bytes) {
 
 void Connection::hold(Bytes bytes) {
   exchange_->held.insert(exchange_->held.end(), bytes.begin(), bytes.end());
-  transport_->read(false);
+  transport_->read(phase_ == Phase::deciding && exchange_->held.size() < early_bytes_max);
 }
 
 void Connection::read_held() {
@@ -242,7 +260,7 @@ void Connection::read_held() {
 
 void Connection::handle_request() {
   const http::Request& request = exchange_->request();
-  // A body would have to be read before the next request; nothing that we serve takes one.
+  // A body would have to be read before the next request; of what we serve only relays take one.
   exchange_->close_after = !request.keep_alive || request.has_body || draining_;
   route_ = nullptr;
   RouteTable::Match match = worker_.routes().match(request.host, request.path);
@@ -259,8 +277,14 @@ void Connection::handle_request() {
     refuse(HandshakeResult::no_route, 404, "no route for this path");
   } else if (route_->http != nullptr) {
     handle_plain(match);
-  } else {
+  } else if (route_->relays != nullptr && !http::is_upgrade_attempt(request)) {
+    exchange_->close_after = !request.keep_alive || draining_;
+    keep_parameters(match);
+    start_relay(route_->relays->create());
+  } else if (route_->bridges != nullptr) {
     handle_upgrade(match);
+  } else {
+    refuse(HandshakeResult::no_route, 404, "no WebSocket at this path");
   }
 }
 
@@ -299,6 +323,9 @@ bool Connection::admit(ServedRoute& route, const http::Upgrade& upgrade) {
            origin.empty() ? "this route requires an Origin" : "origin not allowed");
     return false;
   }
+  // Who chooses what was offered is the upstream; the route's list only says what it may be.
+  const bool any_protocol = route.upstream_chooses_protocol && route.config.subprotocols.empty();
+  if (any_protocol) return take_place(route);
   // A browser fails a socket whose offer of subprotocols goes unanswered: better to say why.
   if (!upgrade.offered_protocols.empty() && route.config.subprotocols.empty()) {
     refuse(HandshakeResult::rejected_subprotocol, 400, "this route speaks no subprotocol");
@@ -329,13 +356,20 @@ void Connection::open_bridge(const RouteTable::Match& match, http::Upgrade upgra
   exchange.upgrade = std::move(upgrade);
   exchange.route_name = match.route->config.name;
   exchange.client = peer_.to_string();
-  for (const auto& [name, value] : match.parameters) {
-    exchange.parameters.emplace_back(name, percent_decode(value));
-  }
+  keep_parameters(match);
   phase_ = Phase::deciding;
   set_deadline(worker_.config().requests.handshake_timeout_ms);
-  bridge_ = match.route->bridges->create(static_cast<WebSocket&>(*this));
+  bridge_ = match.route->bridges->create(static_cast<ClientSocket&>(*this));
   bridge_->on_open(exchange);
+}
+
+void Connection::keep_parameters(const RouteTable::Match& match) {
+  exchange_->parameters.clear();
+  exchange_->raw_parameters.clear();
+  for (const auto& [name, value] : match.parameters) {
+    exchange_->parameters.emplace_back(name, percent_decode(value));
+    exchange_->raw_parameters.emplace_back(name, value);
+  }
 }
 
 void Connection::refuse(HandshakeResult result, int status, std::string_view why) {
@@ -415,6 +449,10 @@ void Connection::end_response() {
     linger();
     return;
   }
+  await_next_request();
+}
+
+void Connection::await_next_request() {
   exchange_->parser.reset();
   exchange_->kept = true;
   phase_ = Phase::reading;
@@ -424,6 +462,64 @@ void Connection::end_response() {
     transport_->read(true);
   } else {
     wake();
+  }
+}
+
+// ---- Relays
+
+void Connection::start_relay(std::unique_ptr<Relay> relay) {
+  phase_ = Phase::relaying;
+  set_deadline(TimerWheel::never);
+  exchange_->relay =
+      std::make_unique<RelaySession>(std::move(relay), handshake(), *transport_,
+                                     RelaySession::Settings{.buffers = route_->config.buffers,
+                                                            .date = worker_.http_date(),
+                                                            .close_after = exchange_->close_after,
+                                                            .connection_id = id_},
+                                     static_cast<RelaySession::Owner&>(*this));
+  exchange_->relay->start();
+  wake();
+}
+
+void Connection::on_relay_response(int status, std::string_view why) {
+  access_log::request(worker_.config().log, subject(), exchange_->request(), status, why);
+}
+
+// What has become of the relay in the last event.
+void Connection::follow_relay() {
+  if (phase_ != Phase::relaying) return;
+  switch (exchange_->relay->state()) {
+    case RelaySession::State::answering:
+      return watch_relayed_client();
+    case RelaySession::State::complete:
+      return end_relay();
+    case RelaySession::State::broken:
+      log::warning("response broken off", {{"conn", id_}, {"why", exchange_->relay->why_broken()}});
+      transport_->reset_on_close();
+      return finish();
+  }
+}
+
+void Connection::end_relay() {
+  const std::unique_ptr<RelaySession> relay = std::move(exchange_->relay);
+  exchange_->close_after = relay->closes() || draining_;
+  exchange_->held = relay->take_rest();
+  worker_.turn().retire(relay->end());
+  if (exchange_->close_after) {
+    linger();
+  } else {
+    await_next_request();
+  }
+}
+
+// A client that lets us wait, by not sending its body or by not reading, has as long as one that
+// keeps a connection for nothing. So has one that closed its direction: it may still read, but if
+// the response makes no progress, nobody can tell it from one that is gone.
+void Connection::watch_relayed_client() {
+  if (exchange_->relay->waits_for_client() || peer_ended_) {
+    set_deadline(worker_.config().requests.keep_alive_timeout_ms);
+  } else {
+    set_deadline(TimerWheel::never);
   }
 }
 
@@ -449,16 +545,56 @@ void Connection::reject(int status, std::string_view reason) {
   wake();
 }
 
-void Connection::open_session(std::string_view protocol) {
+void Connection::accept_as(std::string_view protocol, std::vector<http::Header> headers) {
+  if (phase_ != Phase::deciding) return;
+  if (!protocol.empty() && !exchange_->offers(protocol)) {
+    return fail("it accepted a subprotocol that the client did not offer");
+  }
+  own_protocol_ = std::make_unique<std::string>(protocol);
+  open_session(*own_protocol_, std::move(headers));
+}
+
+void Connection::reject_with(http::Response response, HandshakeResult result,
+                             std::string_view why) {
+  if (phase_ != Phase::deciding) return;
+  exchange_->close_after = true;
+  refuse(result, response, why);
+  wake();
+}
+
+void Connection::answer_plainly(std::unique_ptr<Relay> relay) {
+  if (phase_ != Phase::deciding) return;
+  count_handshake(HandshakeResult::upstream_refused);
+  // What the client sent behind its handshake was meant for a WebSocket.
+  exchange_->close_after = true;
+  exchange_->held.clear();
+  exchange_->next_relay = std::move(relay);
+  phase_ = Phase::relaying;
+  set_deadline(TimerWheel::never);
+  transport_->read(false);
+  wake();
+}
+
+ClientRequest Connection::handshake() const {
+  const http::Request& request = exchange_->request();
+  return {.request = request,
+          .rest = below_prefix(route_->config.path, request.path),
+          .parameters = exchange_->raw_parameters,
+          .client = peer_,
+          .secure = transport_->secure()};
+}
+
+void Connection::open_session(std::string_view protocol, std::vector<http::Header> headers) {
   http::Response switching;
   switching.status = 101;
-  switching.headers = {{"Upgrade", "websocket"},
-                       {"Sec-WebSocket-Accept", ws::accept_key(exchange_->upgrade.key)}};
+  switching.headers = std::move(headers);
+  switching.headers.push_back({"Upgrade", "websocket"});
+  switching.headers.push_back({"Sec-WebSocket-Accept", ws::accept_key(exchange_->upgrade.key)});
   if (!protocol.empty()) {
     switching.headers.push_back({"Sec-WebSocket-Protocol", std::string(protocol)});
   }
   const auto head = http::serialise(switching, {});
-  if (!head) return fail("it accepted a subprotocol that is no token");
+  if (!head) return fail("its answer cannot be passed on: " + head.error().message);
   transport_->output().append(as_bytes(*head));
 
   protocol_ = protocol;
@@ -512,6 +648,29 @@ void Connection::fail(std::string_view what) {
   }
 }
 
+void Connection::begin_frame(MessageType type, bool message_start, bool message_end,
+                             std::uint64_t payload_bytes) {
+  if (session_ != nullptr) session_->begin_frame(type, message_start, message_end, payload_bytes);
+}
+
+void Connection::send_payload(Bytes piece) {
+  if (session_ != nullptr) session_->send_payload(piece);
+}
+
+void Connection::close_with(const Ending& ending) {
+  if (session_ != nullptr) session_->close_with(ending);
+}
+
+void Connection::abort(const Ending& ending) {
+  if (session_ != nullptr) session_->abort(ending.initiator, ending.reason, ending.detail);
+}
+
+void Connection::set_upstream_buffered(std::size_t app_bytes, std::size_t tls_bytes) {
+  if (slot_ == nullptr) return;
+  slot_->upstream_bytes.set(app_bytes);
+  slot_->upstream_tls_bytes.set(tls_bytes);
+}
+
 void Connection::pause() {
   if (session_ != nullptr) session_->pause(Session::asked);
 }
@@ -526,6 +685,10 @@ void Connection::on_session_message(MessageType type, Bytes payload) {
   bridge_->on_message(type, payload);
 }
 
+void Connection::on_session_piece(const MessagePiece& piece) {
+  bridge_->on_piece(piece);
+}
+
 void Connection::on_session_drain() {
   bridge_->on_drain();
 }
@@ -537,9 +700,10 @@ void Connection::on_session_wake() {
 void Connection::on_session_end() {
   const SessionEnd& end = *session_->end();
   const bool close_frame_sent = end.was_clean || end.code != ws::abnormal;
-  if (close_frame_sent || peer_ended_) {
+  if (close_frame_sent || peer_ended_ || end.initiator == metrics::Initiator::upstream) {
     // RFC 6455 7.1.1: the server closes first, and waits for the client to follow. A client that
-    // closed its own direction first may still read what it was sent.
+    // closed its own direction first may still read what it was sent; so may one whose upstream
+    // broke off, up to there.
     wake();
     linger();
     return;
@@ -569,8 +733,12 @@ void Connection::on_deadline() {
       break;
     case Phase::deciding:
       exchange_->close_after = true;
-      refuse(HandshakeResult::timeout, 504, "the plugin did not decide in time");
+      refuse(HandshakeResult::timeout, 504, "the other side did not decide in time");
       wake();  // the bridge hears of it
+      break;
+    case Phase::relaying:
+      exchange_->relay->time_out();
+      follow_relay();
       break;
     case Phase::responding:
     case Phase::lingering:
@@ -618,8 +786,15 @@ void Connection::turn_end() {
     read_held();
   } else if (phase_ == Phase::responding) {
     pump_body();
+  } else if (phase_ == Phase::relaying) {
+    if (exchange_->next_relay != nullptr) start_relay(std::move(exchange_->next_relay));
+    exchange_->relay->turn_end();
+    follow_relay();
   }
   in_event_ = false;
+  if (phase_ == Phase::finished && exchange_ != nullptr && exchange_->relay != nullptr) {
+    worker_.turn().retire(exchange_->relay->end());
+  }
   if (session_ != nullptr && session_->end() != nullptr) conclude();
   if (session_ == nullptr && bridge_ != nullptr && phase_ != Phase::deciding) conclude();
   if (phase_ != Phase::finished) flush();
@@ -666,6 +841,7 @@ void Connection::drain() {
       session_->drain();
       break;
     case Phase::responding:
+    case Phase::relaying:
       exchange_->close_after = true;
       break;
     case Phase::reading:
@@ -696,7 +872,10 @@ void Connection::conclude() {
   CloseEvent event{.code = ws::abnormal, .reason = {}, .was_clean = false};
   if (session_ != nullptr) {
     const SessionEnd& end = *session_->end();
-    event = {.code = end.code, .reason = end.text, .was_clean = end.was_clean};
+    event = {.code = end.code,
+             .reason = end.text,
+             .was_clean = end.was_clean,
+             .initiator = end.initiator};
     counters()
         .connections_closed[static_cast<std::size_t>(end.initiator)]
                            [static_cast<std::size_t>(end.reason)]
@@ -706,7 +885,10 @@ void Connection::conclude() {
                       worker_.loop().now_ms() - opened_ms_);
   }
   route_->open->fetch_sub(1, std::memory_order_relaxed);
-  if (const auto bridge = std::move(bridge_); bridge != nullptr) bridge->on_close(event);
+  if (auto bridge = std::move(bridge_); bridge != nullptr) {
+    bridge->on_close(event);
+    worker_.part_with(std::move(bridge));
+  }
   if (session_ == nullptr) return;
   session_.reset();
   worker_.counters().connections.give_back(*slot_);

@@ -4,7 +4,7 @@
 // Bridge take over, and everything that HTTP needed is gone. Whatever ends it calls finish(), which
 // only notes the end: the worker destroys the connection at the end of the turn.
 //
-//   securing → reading ⇄ responding
+//   securing → reading ⇄ responding, relaying
 //                 ↓
 //              deciding → open → lingering → finished
 #pragma once
@@ -17,12 +17,14 @@
 #include "access_log.h"
 #include "base/timer_wheel.h"
 #include "bridge.h"
+#include "client_socket.h"
 #include "http/response.h"
 #include "http/upgrade.h"
 #include "metrics/counters.h"
 #include "net/address.h"
 #include "net/tls_context.h"
 #include "net/transport.h"
+#include "relay_session.h"
 #include "route_table.h"
 #include "session.h"
 
@@ -33,7 +35,8 @@ struct Exchange;
 
 class Connection final : private net::Transport::Owner,
                          private Session::Owner,
-                         private WebSocket,
+                         private RelaySession::Owner,
+                         private ClientSocket,
                          private TimerWheel::Entry {
  public:
   // Takes the fd. `tls` is null for a plain listener; it and the worker outlive the connection.
@@ -58,6 +61,7 @@ class Connection final : private net::Transport::Owner,
     reading,     // a request's head
     deciding,    // the bridge has the opening handshake before it
     responding,  // a body is being sent
+    relaying,    // a relay answers the request
     open,        // a WebSocket
     lingering,   // our direction is closed; waiting for the peer to close its own
     finished,    // to be destroyed
@@ -72,9 +76,14 @@ class Connection final : private net::Transport::Owner,
 
   // Session::Owner
   void on_session_message(MessageType type, Bytes payload) override;
+  void on_session_piece(const MessagePiece& piece) override;
   void on_session_drain() override;
   void on_session_wake() override;
   void on_session_end() override;
+
+  // RelaySession::Owner
+  void on_relay_wake() override { wake(); }
+  void on_relay_response(int status, std::string_view why) override;
 
   // WebSocket
   ReadyState ready_state() const override;
@@ -87,6 +96,21 @@ class Connection final : private net::Transport::Owner,
   void fail(std::string_view what) override;
   void pause() override;
   void resume() override;
+
+  // ClientSocket
+  ClientRequest handshake() const override;
+  net::Endpoint local_endpoint() const override { return transport_->local_endpoint(); }
+  void accept_as(std::string_view protocol, std::vector<http::Header> headers) override;
+  void reject_with(http::Response response, metrics::HandshakeResult result,
+                   std::string_view why) override;
+  void answer_plainly(std::unique_ptr<Relay> relay) override;
+  void begin_frame(MessageType type, bool message_start, bool message_end,
+                   std::uint64_t payload_bytes) override;
+  void send_payload(Bytes piece) override;
+  void close_with(const Ending& ending) override;
+  void abort(const Ending& ending) override;
+  void set_upstream_buffered(std::size_t app_bytes, std::size_t tls_bytes) override;
+  std::uint64_t id() const override { return id_; }
 
   // TimerWheel::Entry
   void on_deadline() override;
@@ -104,6 +128,7 @@ class Connection final : private net::Transport::Owner,
   bool admit(ServedRoute& route, const http::Upgrade& upgrade);
   bool take_place(ServedRoute& route);
   void open_bridge(const RouteTable::Match& match, http::Upgrade upgrade);
+  void keep_parameters(const RouteTable::Match& match);
   void refuse(metrics::HandshakeResult result, const http::Response& response,
               std::string_view why);
   void refuse(metrics::HandshakeResult result, int status, std::string_view why);
@@ -112,10 +137,17 @@ class Connection final : private net::Transport::Owner,
   void respond(const http::Response& response);
   void pump_body();
   void end_response();
-  void open_session(std::string_view protocol);
+  void open_session(std::string_view protocol, std::vector<http::Header> headers = {});
+
+  void start_relay(std::unique_ptr<Relay> relay);
+  void begin_relay();
+  void follow_relay();
+  void end_relay();
+  void watch_relayed_client();
 
   void flush();
   void wake();
+  void await_next_request();
   void linger();
   void set_linger_deadline();
   void finish();

@@ -14,6 +14,7 @@
 #include "http/request_parser.h"
 #include "http/static_files.h"
 #include "http/upgrade.h"
+#include "relay_session.h"
 #include "websocket.h"
 
 namespace sluice {
@@ -54,13 +55,16 @@ struct Exchange final : UpgradeRequest {
   bool close_after = false;        // this is the connection's last request
   bool kept = false;               // it was not its first
   std::optional<http::FileBody> body;
+  std::unique_ptr<RelaySession> relay;  // while a relay answers the request
+  std::unique_ptr<Relay> next_relay;    // which is to answer it, from the turn's end on
 
   http::Upgrade upgrade;
   std::string_view route_name;
   std::string_view chosen_protocol;  // by the route
   std::string client;
-  std::vector<std::pair<std::string, std::string>> parameters;
-  mutable std::deque<std::string> handed_out;  // the values of header()
+  std::vector<std::pair<std::string, std::string>> parameters;      // decoded
+  std::vector<std::pair<std::string, std::string>> raw_parameters;  // as they stand in the path
+  mutable std::deque<std::string> handed_out;                       // the values of header()
 };
 
 }  // namespace sluice

@@ -15,7 +15,10 @@
 #include "base/build.h"
 #include "base/cores.h"
 #include "base/log.h"
+#include "bridges/http_relay.h"
 #include "bridges/plugin_bridge.h"
+#include "bridges/webhook_bridge.h"
+#include "bridges/websocket_bridge.h"
 #include "metrics/process.h"
 #include "net/address.h"
 
@@ -62,12 +65,16 @@ net::TlsSettings tls_settings(const config::Tls& tls) {
   return settings;
 }
 
-config::Route endpoint_route(const char* path) {
+// A route of the gateway itself.
+config::Route own_route(const char* path) {
   config::Route route;
   route.name = path;
   route.path = path;
   return route;
 }
+
+// How long names of upstreams are waited for before anything is said to be wrong with them.
+constexpr std::uint64_t resolve_ms = 5'000;
 
 }  // namespace
 
@@ -81,9 +88,30 @@ struct Gateway::Thread {
   metrics::WorkerCounters counters;
   uv::Loop loop;
   std::map<std::string, std::unique_ptr<bridges::PluginInstance>> plugins;
+  bridges::Channels channels;
   std::unique_ptr<Worker> worker;
   bool left_handles = false;
   std::thread thread;
+};
+
+// A listener of the gateway's own, and who serves it. Its requests are not logged, and count
+// nowhere.
+struct Gateway::Service {
+  Service(const config::Config& gateway, std::initializer_list<const char*> paths)
+      : counters(paths.size()) {
+    config.requests = gateway.requests;
+    config.log.access = false;
+    for (const char* path : paths) config.routes.push_back(own_route(path));
+  }
+  // The route for the index-th path.
+  std::unique_ptr<ServedRoute> route(std::uint32_t index) const {
+    return std::make_unique<ServedRoute>(config.routes[index], index);
+  }
+
+  config::Config config;
+  metrics::WorkerCounters counters;
+  std::unique_ptr<net::Listener> listener;
+  std::unique_ptr<Worker> worker;
 };
 
 Gateway::Gateway(config::Config config, std::vector<std::string> plugin_path)
@@ -91,7 +119,7 @@ Gateway::Gateway(config::Config config, std::vector<std::string> plugin_path)
   // A write to a socket whose peer has gone is an error like others, not the end of the process.
   std::signal(SIGPIPE, SIG_IGN);
   raise_descriptor_limit();
-  metrics_shared_.connections_max = std::numeric_limits<std::uint32_t>::max();
+  services_shared_.connections_max = std::numeric_limits<std::uint32_t>::max();
 }
 
 Gateway::~Gateway() {
@@ -105,6 +133,7 @@ std::vector<Error> Gateway::load() {
   load_plugins(errors);
   load_certificates(errors);
   open_folders(errors);
+  load_upstreams(errors);
   return errors;
 }
 
@@ -149,6 +178,32 @@ void Gateway::open_folders(std::vector<Error>& errors) {
   }
 }
 
+void Gateway::load_upstreams(std::vector<Error>& errors) {
+  for (Error& error : upstreams_.load(config_.upstreams)) errors.push_back(std::move(error));
+  if (auto proxies = http::TrustedProxies::parse(config_.trusted_proxies)) {
+    trusted_proxies_ = std::move(*proxies);
+  } else {
+    errors.push_back(proxies.error());
+  }
+  if (!errors.empty()) return;
+  for (std::uint32_t i = 0; i < config_.routes.size(); ++i) {
+    const auto* target = std::get_if<config::TcpTarget>(&config_.routes[i].target);
+    if (target == nullptr) continue;
+    auto targets = bridges::TcpTargets::create(*target, upstreams_);
+    if (targets) {
+      tcp_targets_[i] = std::move(*targets);
+    } else {
+      errors.push_back({"route " + config_.routes[i].name + ": " + targets.error().message});
+    }
+  }
+  checker_ = std::make_unique<upstreams::Checker>(loop_, upstreams_.all());
+  upstreams_.when_made([this](std::shared_ptr<upstreams::Upstream> upstream) {
+    loop_.post([this, made = std::move(upstream)] {
+      if (checker_ != nullptr) checker_->add(made);
+    });
+  });
+}
+
 std::vector<Error> Gateway::start_workers() {
   for (const config::Route& route : config_.routes) {
     open_by_route_.push_back(std::make_unique<std::atomic<std::uint32_t>>(0));
@@ -160,6 +215,7 @@ std::vector<Error> Gateway::start_workers() {
     threads_.push_back(std::make_unique<Thread>(i, config_, shared_));
     Thread& thread = *threads_.back();
     sources_.workers.push_back(&thread.counters);
+    publisher_.add(thread.loop, thread.channels);
     std::promise<Result<>> ready;
     started.push_back(ready.get_future());
     thread.thread = std::thread([this, &thread, promise = std::move(ready)]() mutable {
@@ -199,15 +255,39 @@ Result<> Gateway::add_routes(Thread& thread) {
     const config::Route& route = config_.routes[i];
     auto served = std::make_unique<ServedRoute>(route, i);
     served->open = open_by_route_[i].get();
-    if (const auto* target = std::get_if<config::PluginTarget>(&route.target)) {
-      served->bridges =
-          std::make_unique<bridges::PluginBridgeFactory>(*thread.plugins.at(target->plugin));
-    } else {
-      served->http = folders_.at(i);
-    }
+    add_target(thread, *served);
     thread.worker->routes().add(std::move(served));
   }
   return {};
+}
+
+void Gateway::add_target(Thread& thread, ServedRoute& route) {
+  WorkerContext& context = thread.worker->context();
+  const auto shared = [&](const std::string& upstream) {
+    return bridges::HttpRoute{.context = context,
+                              .pool = thread.worker->http_pool(),
+                              .upstream = upstreams_.find(upstream),
+                              .route = route.config,
+                              .trusted_proxies = trusted_proxies_};
+  };
+  const config::Target& any = route.config.target;
+  if (const auto* plugin = std::get_if<config::PluginTarget>(&any)) {
+    route.bridges =
+        std::make_unique<bridges::PluginBridgeFactory>(*thread.plugins.at(plugin->plugin));
+  } else if (std::holds_alternative<config::StaticTarget>(any)) {
+    route.http = folders_.at(route.index);
+  } else if (std::holds_alternative<config::TcpTarget>(any)) {
+    route.bridges = std::make_unique<bridges::TcpBridgeFactory>(context, route.config,
+                                                                tcp_targets_.at(route.index));
+  } else if (const auto* http = std::get_if<config::HttpTarget>(&any)) {
+    route.bridges = std::make_unique<bridges::WebSocketBridgeFactory>(shared(http->upstream));
+    route.relays = std::make_unique<bridges::HttpRelayFactory>(shared(http->upstream));
+    route.upstream_chooses_protocol = true;
+  } else if (const auto* webhook = std::get_if<config::WebhookTarget>(&any)) {
+    route.bridges =
+        std::make_unique<bridges::WebhookBridgeFactory>(shared(webhook->upstream), thread.channels);
+    route.upstream_chooses_protocol = true;
+  }
 }
 
 std::vector<Error> Gateway::listen() {
@@ -221,15 +301,7 @@ std::vector<Error> Gateway::listen() {
       errors.push_back(opened.error());
     }
   }
-  if (!config_.metrics_address.empty()) {
-    auto opened = open_listener(config_.metrics_address, 128, 0);
-    if (opened) {
-      metrics_listener_ = std::move(*opened);
-      add_endpoints();
-    } else {
-      errors.push_back(opened.error());
-    }
-  }
+  open_services(errors);
   return errors;
 }
 
@@ -240,28 +312,50 @@ Result<std::unique_ptr<net::Listener>> Gateway::open_listener(const std::string&
   return net::Listener::open(loop_, *parsed, backlog, index, *this);
 }
 
-void Gateway::add_endpoints() {
+void Gateway::open_services(std::vector<Error>& errors) {
+  const auto open = [&](const std::string& address, std::unique_ptr<Service> service) {
+    auto opened = open_listener(address, 128, 0);
+    if (!opened) {
+      errors.push_back(opened.error());
+      return std::unique_ptr<Service>();
+    }
+    service->listener = std::move(*opened);
+    service->worker = std::make_unique<Worker>(0xffff, loop_, service->config, services_shared_,
+                                               service->counters);
+    return service;
+  };
+  if (!config_.metrics_address.empty()) {
+    const auto paths = {"/metrics", "/healthz", "/readyz"};
+    metrics_ = open(config_.metrics_address, std::make_unique<Service>(config_, paths));
+    if (metrics_ != nullptr) serve_metrics();
+  }
+  if (!config_.admin.address.empty()) {
+    const auto paths = {"/publish", "/publish/"};
+    admin_ = open(config_.admin.address, std::make_unique<Service>(config_, paths));
+    if (admin_ != nullptr) serve_admin();
+  }
+}
+
+void Gateway::serve_metrics() {
   sources_.listener = &listener_counters_;
   sources_.draining = &draining_;
   sources_.plugin_abi = SLUICE_ABI;
   sources_.config_last_reload_success_seconds = unix_seconds();
-
-  const std::vector<std::pair<const char*, std::shared_ptr<const http::Handler>>> endpoints = {
-      {"/metrics", admin::make_metrics(sources_)},
-      {"/healthz", admin::make_health()},
-      {"/readyz", admin::make_readiness(draining_)}};
-  metrics_config_.requests = config_.requests;
-  metrics_config_.log.access = false;
-  for (const auto& [path, handler] : endpoints) {
-    metrics_config_.routes.push_back(endpoint_route(path));
+  const std::shared_ptr<const http::Handler> handlers[] = {
+      admin::make_metrics(sources_), admin::make_health(), admin::make_readiness(draining_)};
+  for (std::uint32_t i = 0; i < std::size(handlers); ++i) {
+    auto route = metrics_->route(i);
+    route->http = handlers[i];
+    metrics_->worker->routes().add(std::move(route));
   }
-  metrics_counters_ = std::make_unique<metrics::WorkerCounters>(endpoints.size());
-  metrics_worker_ =
-      std::make_unique<Worker>(0xffff, loop_, metrics_config_, metrics_shared_, *metrics_counters_);
-  for (std::uint32_t i = 0; i < endpoints.size(); ++i) {
-    auto served = std::make_unique<ServedRoute>(metrics_config_.routes[i], i);
-    served->http = endpoints[i].second;
-    metrics_worker_->routes().add(std::move(served));
+}
+
+void Gateway::serve_admin() {
+  for (std::uint32_t i = 0; i < admin_->config.routes.size(); ++i) {
+    auto route = admin_->route(i);
+    route->relays =
+        std::make_unique<bridges::PublishRelayFactory>(publisher_, loop_, config_.admin.key);
+    admin_->worker->routes().add(std::move(route));
   }
 }
 
@@ -287,13 +381,18 @@ int Gateway::run() {
     signals_.push_back(
         std::make_unique<uv::Signal>(loop_, number, [this, number] { on_signal(number); }));
   }
+  if (checker_ != nullptr) checker_->start(resolve_ms, [] {});
   for (const auto& listener : listeners_) listener->start();
-  if (metrics_listener_ != nullptr) metrics_listener_->start();
+  for (const auto* service : {metrics_.get(), admin_.get()}) {
+    if (service != nullptr) service->listener->start();
+  }
   report_start();
 
   loop_.run();
 
-  metrics_worker_.reset();
+  metrics_.reset();
+  admin_.reset();
+  checker_.reset();
   overdue_.reset();
   block_signals();
   signals_.clear();
@@ -319,18 +418,23 @@ void Gateway::report_start() const {
     log::info("listening", {{"address", address.to_string()},
                             {"open", address.family() == AF_UNIX ? std::string() : url}});
   }
-  if (metrics_listener_ != nullptr) {
-    log::info("metrics", {{"address", metrics_listener_->address().to_string()},
+  if (metrics_ != nullptr) {
+    log::info("metrics", {{"address", metrics_->listener->address().to_string()},
                           {"paths", "/metrics /healthz /readyz"}});
+  }
+  if (admin_ != nullptr) {
+    log::info("admin",
+              {{"address", admin_->listener->address().to_string()}, {"paths", "/publish/"}});
   }
 }
 
 // ---- Accepting
 
 void Gateway::on_accept(net::Listener& listener, int fd, const net::Endpoint& peer) {
-  if (&listener == metrics_listener_.get()) {
-    metrics_worker_->post_connection(fd, peer, nullptr);
-    return;
+  for (const auto* service : {metrics_.get(), admin_.get()}) {
+    if (service != nullptr && &listener == service->listener.get()) {
+      return service->worker->post_connection(fd, peer, nullptr);
+    }
   }
   listener_counters_.accepted.add();
   if (shared_.connections.load(std::memory_order_relaxed) >= connections_shed_above_) {
@@ -421,13 +525,20 @@ void Gateway::on_worker_empty() {
   if (--workers_left_ > 0) return;
   overdue_->stop();
   join_workers();
-  // Until now /readyz has said that we go; nobody needs to hear it any more.
-  metrics_listener_.reset();
-  if (metrics_worker_ == nullptr) {
-    loop_.stop();
-    return;
+  stop_services();
+}
+
+// Until now /readyz has said that we go; nobody needs to hear it any more.
+void Gateway::stop_services() {
+  for (const auto* service : {metrics_.get(), admin_.get()}) services_left_ += service != nullptr;
+  if (services_left_ == 0) return loop_.stop();
+  for (const auto& service : {metrics_.get(), admin_.get()}) {
+    if (service == nullptr) continue;
+    service->listener.reset();
+    service->worker->drain(0, [this] {
+      if (--services_left_ == 0) loop_.post([this] { loop_.stop(); });
+    });
   }
-  metrics_worker_->drain(0, [this] { loop_.post([this] { loop_.stop(); }); });
 }
 
 void Gateway::join_workers() {

@@ -13,13 +13,18 @@
 #include <vector>
 
 #include "base/result.h"
+#include "bridges/channels.h"
 #include "bridges/plugin_library.h"
+#include "bridges/tcp_bridge.h"
 #include "config/config.h"
+#include "http/forward.h"
 #include "http/handler.h"
 #include "metrics/collector.h"
 #include "metrics/counters.h"
 #include "net/listener.h"
 #include "net/tls_context.h"
+#include "upstreams/checker.h"
+#include "upstreams/registry.h"
 #include "uv/loop.h"
 #include "uv/signal.h"
 #include "uv/timer.h"
@@ -47,6 +52,7 @@ class Gateway final : private net::Listener::Owner {
 
  private:
   struct Thread;
+  struct Service;
 
   // net::Listener::Owner
   void on_accept(net::Listener& listener, int fd, const net::Endpoint& peer) override;
@@ -55,11 +61,16 @@ class Gateway final : private net::Listener::Owner {
   void load_plugins(std::vector<Error>& errors);
   void load_certificates(std::vector<Error>& errors);
   void open_folders(std::vector<Error>& errors);
+  void load_upstreams(std::vector<Error>& errors);
   void run_worker(Thread& thread, std::promise<Result<>> ready);
   Result<> add_routes(Thread& thread);
+  void add_target(Thread& thread, ServedRoute& route);
   Result<std::unique_ptr<net::Listener>> open_listener(const std::string& address, int backlog,
                                                        std::size_t index);
-  void add_endpoints();
+  void open_services(std::vector<Error>& errors);
+  void serve_metrics();
+  void serve_admin();
+  void stop_services();
   void limit_connections();
   void report_start() const;
   void report_full();
@@ -89,14 +100,20 @@ class Gateway final : private net::Listener::Owner {
   std::size_t workers_left_ = 0;
   bool left_handles_ = false;  // a loop could not be closed
 
-  // The metrics listener is served on the main loop by a worker with routes of its own.
-  config::Config metrics_config_;
-  std::unique_ptr<metrics::WorkerCounters> metrics_counters_;
-  Shared metrics_shared_;
-  std::unique_ptr<Worker> metrics_worker_;
+  upstreams::Registry upstreams_;
+  std::unique_ptr<upstreams::Checker> checker_;
+  std::map<std::uint32_t, std::shared_ptr<const bridges::TcpTargets>> tcp_targets_;  // by route
+  http::TrustedProxies trusted_proxies_;
+  bridges::Publisher publisher_;
+
+  // The metrics and admin listeners are served on the main loop, by workers with routes of their
+  // own.
+  Shared services_shared_;
+  std::unique_ptr<Service> metrics_;
+  std::unique_ptr<Service> admin_;
+  std::size_t services_left_ = 0;
 
   std::vector<std::unique_ptr<net::Listener>> listeners_;
-  std::unique_ptr<net::Listener> metrics_listener_;
   std::vector<std::unique_ptr<uv::Signal>> signals_;
   std::unique_ptr<uv::Timer> overdue_;  // of a shutdown
 };

@@ -10,12 +10,13 @@
 #include "bridge.h"
 #include "config/config.h"
 #include "http/handler.h"
+#include "relay.h"
 #include "router.h"
 #include "session.h"
 
 namespace sluice {
 
-// One route. Either `bridges` or `http` is set.
+// One route. `bridges`, or `http`, or `relays`, or `bridges` and `relays` are set.
 struct ServedRoute {
   ServedRoute(const config::Route& route, std::uint32_t number)
       : config(route), index(number), session(route) {}
@@ -24,7 +25,9 @@ struct ServedRoute {
   std::uint32_t index;  // in Config::routes, and of its counters
   SessionSettings session;
   std::unique_ptr<BridgeFactory> bridges;     // WebSocket
-  std::shared_ptr<const http::Handler> http;  // plain requests
+  std::shared_ptr<const http::Handler> http;  // plain requests, answered at once
+  std::unique_ptr<RelayFactory> relays;       // plain requests, answered from somewhere else
+  bool upstream_chooses_protocol = false;     // the subprotocol, rather than the route
   std::atomic<std::uint32_t>* open =
       nullptr;  // sockets of the route on all workers, undecided ones too
 };

@@ -49,12 +49,32 @@ CloseReason reason_of(std::uint16_t code) {
   }
 }
 
+// Messages that go on as they come are dropped by nobody: they may have been sent half.
+config::SlowConsumer slow_consumer_of(const config::Route& route, bool streams) {
+  if (streams && route.slow_consumer != config::SlowConsumer::close) {
+    return config::SlowConsumer::pause;
+  }
+  return route.slow_consumer;
+}
+
+bool is_streamed(const config::Target& target) {
+  return std::holds_alternative<config::TcpTarget>(target) ||
+         std::holds_alternative<config::HttpTarget>(target);
+}
+
+bool validates_utf8(const config::Target& target) {
+  const auto* http = std::get_if<config::HttpTarget>(&target);
+  return http == nullptr || http->validate_utf8;
+}
+
 }  // namespace
 
 SessionSettings::SessionSettings(const config::Route& route)
     : protocol{.message_bytes_max = route.limits.message_bytes_max,
-               .fragments_max = route.limits.fragments_max},
-      slow_consumer(route.slow_consumer),
+               .fragments_max = route.limits.fragments_max,
+               .validate_utf8 = validates_utf8(route.target)},
+      streams(is_streamed(route.target)),
+      slow_consumer(slow_consumer_of(route, streams)),
       buffers(route.buffers),
       limits(route.limits),
       timeouts(route.timeouts),
@@ -164,7 +184,45 @@ void Session::on_data(const ws::Event& event) {
   }
   traffic.payload_bytes.add(event.payload.size());
   totals_.payload_bytes[from_client] += event.payload.size();
-  if (state_ == ReadyState::open) on_message(event);
+  if (settings_.streams) {
+    if (delivers()) on_piece(event);
+  } else if (state_ == ReadyState::open) {
+    on_message(event);
+  }
+}
+
+void Session::on_piece(const ws::Event& event) {
+  if (settings_.limits.bytes_per_second != 0 || settings_.limits.messages_per_second != 0) {
+    if (too_many_messages(event)) return;
+  }
+  last_message_ms_ = wheel_.now_ms();
+  if (event.message_start && event.message_end) {
+    count_received(event.message_type, event.payload.size());
+  } else {
+    Stream& present = stream();
+    present.received_bytes = event.message_start ? 0 : present.received_bytes;
+    present.received_bytes += event.payload.size();
+    if (event.message_end) count_received(event.message_type, present.received_bytes);
+  }
+  owner_.on_session_piece({.type = event.message_type,
+                           .message_start = event.message_start,
+                           .frame_start = event.frame_start,
+                           .frame_end = event.frame_end,
+                           .fin = event.fin,
+                           .frame_payload_bytes = event.frame_bytes,
+                           .payload = event.payload});
+}
+
+void Session::count_received(MessageType type, std::uint64_t bytes) {
+  metrics::TrafficCounters& traffic = counters_.traffic[from_client];
+  (type == MessageType::text ? traffic.text_messages : traffic.binary_messages).add();
+  traffic.message_size.observe(metrics::message_size_bounds, bytes);
+  ++totals_.messages[from_client];
+}
+
+Session::Stream& Session::stream() {
+  if (stream_ == nullptr) stream_ = std::make_unique<Stream>();
+  return *stream_;
 }
 
 void Session::on_message(const ws::Event& event) {
@@ -173,10 +231,7 @@ void Session::on_message(const ws::Event& event) {
   }
   const auto message = assemble(event);
   if (!message) return;
-  metrics::TrafficCounters& traffic = counters_.traffic[from_client];
-  (event.message_type == MessageType::text ? traffic.text_messages : traffic.binary_messages).add();
-  traffic.message_size.observe(metrics::message_size_bounds, message->size());
-  ++totals_.messages[from_client];
+  count_received(event.message_type, message->size());
   last_message_ms_ = wheel_.now_ms();
   owner_.on_session_message(event.message_type, *message);
   assembler_.reset();
@@ -196,7 +251,7 @@ void Session::on_ping(const ws::Event& event) {
   if (too_many_control_frames() || state_ != ReadyState::open) return;
   // RFC 6455 5.5.3: only the most recently processed Ping need be answered. While the peer reads
   // nothing, no more than one answer waits for it.
-  if (transport_.blocked()) {
+  if (transport_.blocked() || protocol_.in_frame()) {
     congestion().pending_pong = as_text(event.payload);
   } else {
     send_pong(event.payload);
@@ -231,14 +286,23 @@ void Session::on_close(const ws::Event& event) {
   // RFC 6455 5.5.1: the answer typically echoes the status code that was received. The reason goes
   // back too: a browser's CloseEvent shows the one of the frame that it received.
   put_all_held();
+  if (protocol_.in_frame()) {
+    // The frame that we are in the midst of comes first; it may take as long as it makes progress.
+    if (closing_ == nullptr) closing_ = std::make_unique<Closing>();
+    if (!closing_->held_up) closing_->held_up = {end.code, end.text};
+    closing_->peer_closed = true;
+    closing_->why = std::move(end);
+    state_ = ReadyState::closing;
+    return await_close();
+  }
   send_close(event.close_code, end.text);
   finish(std::move(end));
 }
 
 // RFC 6455 7.1.7: fail the connection.
 void Session::on_violation(const ws::Event& event) {
-  if (closing_ != nullptr) {
-    // Our Close frame, with its code, is out already.
+  if (closing_ != nullptr || protocol_.in_frame()) {
+    // Our Close frame, with its code, is out already, or cannot be sent.
     return abort(Initiator::gateway, reason_of(event.close_code),
                  std::string(as_text(event.payload)));
   }
@@ -297,6 +361,9 @@ bool Session::too_many_control_frames() {
 
 void Session::close_rate_limited(Limit limit, const char* what) {
   count_rejection(counters_, limit);
+  if (protocol_.in_frame()) {
+    return abort(Initiator::gateway, CloseReason::rate_limited, std::string("limits.") + what);
+  }
   SessionEnd end{.initiator = Initiator::gateway,
                  .reason = CloseReason::rate_limited,
                  .code = ws::policy_violation,
@@ -374,19 +441,70 @@ void Session::put(MessageType type, Bytes payload) {
   metrics::TrafficCounters& traffic = counters_.traffic[to_client];
   const std::size_t size_before = transport_.output().size();
   protocol_.send_message(type, payload, transport_.output());
-  if (type == MessageType::text) {
-    traffic.text_frames.add();
-    traffic.text_messages.add();
-  } else {
-    traffic.binary_frames.add();
-    traffic.binary_messages.add();
-  }
+  (type == MessageType::text ? traffic.text_frames : traffic.binary_frames).add();
   traffic.payload_bytes.add(payload.size());
-  traffic.message_size.observe(metrics::message_size_bounds, payload.size());
-  ++totals_.messages[to_client];
   totals_.payload_bytes[to_client] += payload.size();
-  last_message_ms_ = wheel_.now_ms();
+  count_sent(type, payload.size());
   wrote(size_before);
+}
+
+void Session::count_sent(MessageType type, std::uint64_t bytes) {
+  metrics::TrafficCounters& traffic = counters_.traffic[to_client];
+  (type == MessageType::text ? traffic.text_messages : traffic.binary_messages).add();
+  traffic.message_size.observe(metrics::message_size_bounds, bytes);
+  ++totals_.messages[to_client];
+  last_message_ms_ = wheel_.now_ms();
+}
+
+// ---- Sending in pieces
+
+void Session::begin_frame(MessageType type, bool message_start, bool message_end,
+                          std::uint64_t payload_bytes) {
+  if (state_ != ReadyState::open) return;
+  metrics::TrafficCounters& traffic = counters_.traffic[to_client];
+  if (!message_start) {
+    traffic.continuation_frames.add();
+  } else {
+    (type == MessageType::text ? traffic.text_frames : traffic.binary_frames).add();
+  }
+  Stream& present = stream();
+  present.sent_type = type;
+  present.sent_fin = message_end;
+  if (message_start) present.sent_bytes = 0;
+  const std::size_t size_before = transport_.output().size();
+  protocol_.begin_frame(type, message_start, message_end, payload_bytes, transport_.output());
+  if (payload_bytes == 0) end_frame();
+  wrote(size_before);
+}
+
+void Session::send_payload(Bytes piece) {
+  if (end_ != nullptr || !protocol_.in_frame()) return;
+  counters_.traffic[to_client].payload_bytes.add(piece.size());
+  totals_.payload_bytes[to_client] += piece.size();
+  stream().sent_bytes += piece.size();
+  last_message_ms_ = wheel_.now_ms();
+  const std::size_t size_before = transport_.output().size();
+  protocol_.send_payload(piece, transport_.output());
+  if (!protocol_.in_frame()) end_frame();
+  wrote(size_before);
+}
+
+// What the frame has held up may be sent now.
+void Session::end_frame() {
+  if (stream_->sent_fin) count_sent(stream_->sent_type, stream_->sent_bytes);
+  if (closing_ == nullptr || !closing_->held_up) return send_held_pong();
+  const auto frame = std::exchange(closing_->held_up, std::nullopt);
+  send_close(frame->code, frame->text);
+  if (end_ != nullptr) return;  // the transport broke under it
+  if (closing_->peer_closed) return finish(std::move(closing_->why));
+  await_close();
+}
+
+void Session::send_held_pong() {
+  if (congestion_ == nullptr || !congestion_->pending_pong) return;
+  if (state_ != ReadyState::open || transport_.blocked()) return;
+  const auto payload = std::exchange(congestion_->pending_pong, std::nullopt);
+  send_pong(as_bytes(*payload));
 }
 
 void Session::wrote(std::size_t size_before) {
@@ -424,7 +542,7 @@ void Session::send_ping() {
 }
 
 void Session::send_close(std::uint16_t code, std::string_view reason) {
-  if (protocol_.close_sent()) return;
+  if (protocol_.close_sent() || protocol_.in_frame()) return;
   metrics::TrafficCounters& traffic = counters_.traffic[to_client];
   const std::size_t size_before = transport_.output().size();
   protocol_.send_close(code, reason, transport_.output());
@@ -439,10 +557,7 @@ void Session::on_sent() {
   alive_ = true;
   if (closing_ != nullptr) await_close();  // our Close frame may still stand behind what was taken
   if (end_ == nullptr && !transport_.blocked()) {
-    if (congestion_ != nullptr && congestion_->pending_pong && state_ == ReadyState::open) {
-      const auto payload = std::exchange(congestion_->pending_pong, std::nullopt);
-      send_pong(as_bytes(*payload));
-    }
+    if (!protocol_.in_frame()) send_held_pong();
     put_held_while_taken();
   }
   update_buffered();
@@ -470,8 +585,9 @@ void Session::over_high_watermark() {
       arm(congestion_->watermark_due_ms);
       [[fallthrough]];
     case config::SlowConsumer::pause:
-      // What the peer asks for makes more output for it: it is not read until it reads.
-      pause(output_full);
+      // What the peer asks for makes more output for it: it is not read until it reads. A relay's
+      // two directions have nothing to do with each other: its upstream is not read.
+      if (!settings_.streams) pause(output_full);
       break;
     case config::SlowConsumer::drop_oldest:
     case config::SlowConsumer::drop_newest:
@@ -489,7 +605,7 @@ void Session::under_low_watermark() {
 }
 
 void Session::pause(PauseReason reason) {
-  if (state_ != ReadyState::open) return;
+  if (!delivers()) return;
   pause_reasons_ |= reason;
   update_reading();
 }
@@ -570,6 +686,7 @@ void Session::on_deadline() {
       end.reason = CloseReason::close_timeout;
     }
     end.code = ws::abnormal;
+    end.was_clean = false;
     if (!end.detail.empty()) end.detail += ", ";
     end.detail += "no Close frame within timeouts.close";
     return finish(std::move(end));
@@ -594,7 +711,9 @@ void Session::on_deadline() {
   if (now >= ping_due_ms_ && state_ == ReadyState::open) {
     ping_due_ms_ = now + settings_.keepalive.ping_interval_ms;
     // One ping at a time: an unanswered one says all there is to say.
-    if (pong_due_ms_ == TimerWheel::never) send_ping();
+    // In the midst of a frame none can be sent, and what the peer acknowledges of it is watched by
+    // the kernel (keepalive.tcp_user_timeout).
+    if (pong_due_ms_ == TimerWheel::never && !protocol_.in_frame()) send_ping();
   }
   if (end_ == nullptr) wheel_.set(*this, next_deadline());
 }
@@ -650,6 +769,12 @@ bool Session::close(std::uint16_t code, std::string_view reason, Initiator initi
   return true;
 }
 
+void Session::close_with(const Ending& ending) {
+  start_closing(ending.code, ending.text,
+                {.initiator = ending.initiator, .reason = ending.reason, .detail = ending.detail},
+                settings_.streams);
+}
+
 void Session::close_by_rule(std::uint16_t code, CloseReason reason, std::string rule,
                             Initiator initiator) {
   const std::string text = rule;
@@ -657,22 +782,29 @@ void Session::close_by_rule(std::uint16_t code, CloseReason reason, std::string 
 }
 
 // RFC 6455 7.1.2: start the closing handshake.
-void Session::start_closing(std::uint16_t code, std::string_view text, SessionEnd why) {
+void Session::start_closing(std::uint16_t code, std::string_view text, SessionEnd why,
+                            bool delivers) {
   if (state_ != ReadyState::open) return;
-  closing_ = std::make_unique<Closing>(Closing{.why = std::move(why)});
+  closing_ = std::make_unique<Closing>(Closing{.why = std::move(why), .delivers = delivers});
   put_all_held();
   if (end_ == nullptr) {
     state_ = ReadyState::closing;
     look_at_progress();
-    send_close(code, text);
+    if (protocol_.in_frame()) {
+      closing_->held_up = {code, std::string(text)};
+    } else {
+      send_close(code, text);
+    }
   }
   if (end_ != nullptr) return;  // the transport broke under it
   ping_due_ms_ = pong_due_ms_ = message_due_ms_ = TimerWheel::never;
   if (congestion_ != nullptr) congestion_->watermark_due_ms = TimerWheel::never;
   await_close();
-  // Nothing that still comes is delivered; the peer's Close frame has to be found in it.
-  pause_reasons_ = 0;
-  update_reading();
+  if (!delivers) {
+    // Nothing that still comes is delivered; the peer's Close frame has to be found in it.
+    pause_reasons_ = 0;
+    update_reading();
+  }
   owner_.on_session_wake();
 }
 
@@ -718,6 +850,7 @@ void Session::abort(Initiator initiator, CloseReason reason, std::string detail)
     end.detail += (end.detail.empty() ? "" : ", ") + how;
   }
   end.code = ws::abnormal;
+  end.was_clean = false;
   finish(std::move(end));
 }
 

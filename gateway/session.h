@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "base/timer_wheel.h"
+#include "client_socket.h"
 #include "config/config.h"
 #include "metrics/counters.h"
 #include "net/transport.h"
@@ -32,6 +33,7 @@ struct SessionSettings {
   explicit SessionSettings(const config::Route& route);
 
   ws::ProtocolLimits protocol;
+  bool streams;  // messages are passed on in pieces, as they come
   config::SlowConsumer slow_consumer;
   config::Buffers buffers;
   config::Limits limits;
@@ -55,6 +57,9 @@ class Session final : private TimerWheel::Entry {
    public:
     // A whole message; valid during the call. Only while OPEN.
     virtual void on_session_message(MessageType type, Bytes payload) = 0;
+    // In its place if the settings say that messages are streamed. Also comes while CLOSING if
+    // close_with() began it.
+    virtual void on_session_piece(const MessagePiece&) {}
     // buffered_amount() is under the low watermark again.
     virtual void on_session_drain() = 0;
     // The session wants turn_end() to be called at the end of this turn.
@@ -100,7 +105,15 @@ class Session final : private TimerWheel::Entry {
   ReadyState ready_state() const { return state_; }
   std::size_t buffered_amount() const { return transport_.buffered_bytes() + backlog_bytes(); }
   void send(MessageType type, Bytes payload);
+  // A frame in pieces (client_socket.h). Ignored unless OPEN; a frame that was begun is finished
+  // while CLOSING too, and what else is to be sent waits for its end.
+  void begin_frame(MessageType type, bool message_start, bool message_end,
+                   std::uint64_t payload_bytes);
+  void send_payload(Bytes piece);
+  bool in_frame() const { return protocol_.in_frame(); }
   bool close(std::uint16_t code, std::string_view reason, metrics::Initiator initiator);
+  // Closes with any code. What the peer sends before it answers is still delivered in pieces.
+  void close_with(const Ending& ending);
   void pause(PauseReason reason);
   void resume(PauseReason reason);
 
@@ -139,6 +152,20 @@ class Session final : private TimerWheel::Entry {
   struct Closing {
     SessionEnd why;
     std::uint64_t due_ms = TimerWheel::never;
+    bool delivers = false;     // what the peer still sends
+    bool peer_closed = false;  // its Close frame has come; ours is held up
+    struct CloseFrame {
+      std::uint16_t code;
+      std::string text;
+    };
+    std::optional<CloseFrame> held_up = {};  // by a frame that is not finished
+  };
+  // What a relay of pieces has to remember of the present message in each direction.
+  struct Stream {
+    std::uint64_t received_bytes = 0;
+    std::uint64_t sent_bytes = 0;
+    MessageType sent_type = MessageType::binary;
+    bool sent_fin = false;  // the frame that is being sent ends its message
   };
   // The present second, for limits per second.
   struct RateWindow {
@@ -171,6 +198,8 @@ class Session final : private TimerWheel::Entry {
   void handle(const ws::Event& event);
   void on_data(const ws::Event& event);
   void on_message(const ws::Event& event);
+  void on_piece(const ws::Event& event);
+  void count_received(MessageType type, std::uint64_t bytes);
   std::optional<Bytes> assemble(const ws::Event& event);
   void on_ping(const ws::Event& event);
   void on_pong(const ws::Event& event);
@@ -189,6 +218,13 @@ class Session final : private TimerWheel::Entry {
   void put_held_while_taken();
   void put_all_held();
   void put(MessageType type, Bytes payload);
+  void count_sent(MessageType type, std::uint64_t bytes);
+  void end_frame();
+  void send_held_pong();
+  Stream& stream();
+  bool delivers() const {
+    return state_ == ReadyState::open || (closing_ != nullptr && closing_->delivers);
+  }
   void send_pong(Bytes payload);
   void send_ping();
   void send_close(std::uint16_t code, std::string_view reason);
@@ -204,7 +240,8 @@ class Session final : private TimerWheel::Entry {
   void update_reading();
   void count_high_watermark(bool over);
   void count_read_pause(bool paused);
-  void start_closing(std::uint16_t code, std::string_view text, SessionEnd why);
+  void start_closing(std::uint16_t code, std::string_view text, SessionEnd why,
+                     bool delivers = false);
   void await_close();
   void finish(SessionEnd end);
 
@@ -217,6 +254,7 @@ class Session final : private TimerWheel::Entry {
 
   ws::Protocol protocol_;
   std::unique_ptr<ws::MessageAssembler> assembler_;  // of a message that comes in pieces
+  std::unique_ptr<Stream> stream_;
   Totals totals_;
 
   std::unique_ptr<Congestion> congestion_;

@@ -26,13 +26,17 @@ Worker::Worker(std::uint32_t index, uv::Loop& loop, const config::Config& config
       shared_(shared),
       counters_(counters),
       wheel_(loop.now_ms()),
+      context_{loop_, wheel_, buffers_, turn_, counters_},
+      http_pool_(context_),
       ticker_(loop, [this] { tick(); }) {
-  loop_.at_turn_end([this] { turn_end(); });
+  hook_ = loop_.at_turn_end([this] { turn_end(); });
 }
 
 Worker::~Worker() {
-  assert(connections_.empty());
-  loop_.at_turn_end({});
+  assert(connections_.empty() && kept_.empty());
+  // What was retired may have retired others.
+  while (turn_.bury()) continue;
+  loop_.forget(hook_);
 }
 
 void Worker::post_connection(int fd, const net::Endpoint& peer, const net::TlsContext* tls) {
@@ -51,17 +55,23 @@ void Worker::add(int fd, const net::Endpoint& peer, const net::TlsContext* tls) 
 }
 
 void Worker::turn_end() {
-  for (int round = 0; round < wake_rounds_max && !woken_.empty(); ++round) {
-    waking_.swap(woken_);
-    for (Connection* connection : waking_) connection->turn_end();
-    waking_.clear();
-  }
+  for (int round = 0; round < wake_rounds_max && run_woken(); ++round) continue;
   // What is retired may still be among the woken.
   if (woken_.empty()) destroy_retired();
-  if (!woken_.empty()) loop_.post([] {});  // another turn, at once
+  if (!woken_.empty() || !turn_.idle()) loop_.post([] {});  // another turn, at once
+}
+
+bool Worker::run_woken() {
+  if (woken_.empty() && !turn_.has_woken()) return false;
+  turn_.run_woken();
+  waking_.swap(woken_);
+  for (Connection* connection : waking_) connection->turn_end();
+  waking_.clear();
+  return true;
 }
 
 void Worker::destroy_retired() {
+  turn_.bury();
   if (retired_.empty()) return;
   for (Connection* connection : retired_) {
     const std::size_t place = connection->place();
@@ -73,6 +83,24 @@ void Worker::destroy_retired() {
   }
   retired_.clear();
   report_if_empty();
+}
+
+// ---- Bridges that outlive their sockets
+
+void Worker::part_with(std::unique_ptr<Bridge> bridge) {
+  if (!bridge->outlives_socket()) return turn_.retire(std::move(bridge));
+  Bridge& kept = *bridge;
+  kept_.emplace(&kept, std::move(bridge));
+  kept.set_keeper(*this);
+}
+
+void Worker::on_bridge_done(Bridge& bridge) {
+  const auto found = kept_.find(&bridge);
+  if (found == kept_.end()) return;
+  turn_.retire(std::move(found->second));
+  kept_.erase(found);
+  // Told from outside of the bridge's own event.
+  if (draining_ && kept_.empty()) loop_.post([this] { report_if_empty(); });
 }
 
 // ---- Time
@@ -91,7 +119,7 @@ void Worker::tick() {
   counters_.loop_lag.observe(metrics::loop_lag_bounds_us, late_us);
   tick_due_ns_ = now_ns + tick_ns;
   wheel_.advance(loop_.now_ms());
-  if (connections_.empty()) ticker_.stop();
+  if (connections_.empty() && wheel_.size() == 0) ticker_.stop();
 }
 
 const std::string& Worker::http_date() {
@@ -116,10 +144,13 @@ void Worker::drain(std::uint64_t timeout_ms, std::function<void()> on_empty) {
 
 void Worker::cut() {
   for (const auto& connection : connections_) connection->cut();
+  for (auto& [key, bridge] : kept_) turn_.retire(std::move(bridge));
+  kept_.clear();
+  loop_.post([this] { report_if_empty(); });
 }
 
 void Worker::report_if_empty() {
-  if (!draining_ || !connections_.empty() || !on_empty_) return;
+  if (!draining_ || !connections_.empty() || !kept_.empty() || !on_empty_) return;
   drain_deadline_.reset();
   const auto on_empty = std::move(on_empty_);
   on_empty_ = nullptr;

@@ -7,16 +7,21 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "base/timer_wheel.h"
+#include "base/turn.h"
+#include "bridge.h"
 #include "config/config.h"
 #include "connection.h"
 #include "metrics/counters.h"
 #include "net/socket.h"
 #include "route_table.h"
+#include "upstreams/http_pool.h"
 #include "uv/loop.h"
 #include "uv/timer.h"
+#include "worker_context.h"
 
 namespace sluice {
 
@@ -26,7 +31,7 @@ struct Shared {
   std::uint32_t connections_max = 0;
 };
 
-class Worker {
+class Worker final : private Bridge::Keeper {
  public:
   // Everything passed by reference outlives the worker. `index` numbers the connections.
   Worker(std::uint32_t index, uv::Loop& loop, const config::Config& config, Shared& shared,
@@ -38,6 +43,9 @@ class Worker {
 
   // Before the first connection.
   RouteTable& routes() { return routes_; }
+  // For bridges and relays.
+  WorkerContext& context() { return context_; }
+  upstreams::HttpPool& http_pool() { return http_pool_; }
 
   // ---- On any thread
   // Takes an accepted socket. `tls` outlives the worker.
@@ -56,6 +64,9 @@ class Worker {
   // ---- For connections
   void wake(Connection& connection) { woken_.push_back(&connection); }
   void retire(Connection& connection) { retired_.push_back(&connection); }
+  // Takes a bridge whose socket has closed, until it has delivered what there was.
+  void part_with(std::unique_ptr<Bridge> bridge);
+  Turn& turn() { return turn_; }
   uv::Loop& loop() { return loop_; }
   TimerWheel& wheel() { return wheel_; }
   net::IoBuffers& buffers() { return buffers_; }
@@ -69,7 +80,11 @@ class Worker {
   const std::string& http_date();
 
  private:
+  // Bridge::Keeper
+  void on_bridge_done(Bridge& bridge) override;
+
   void turn_end();
+  bool run_woken();
   void destroy_retired();
   void tick();
   void start_ticking();
@@ -77,11 +92,15 @@ class Worker {
 
   const std::uint32_t index_;
   uv::Loop& loop_;
+  uv::Loop::HookId hook_ = 0;
   const config::Config& config_;
   Shared& shared_;
   metrics::WorkerCounters& counters_;
   net::IoBuffers buffers_;
   TimerWheel wheel_;
+  Turn turn_;
+  WorkerContext context_;
+  upstreams::HttpPool http_pool_;
   RouteTable routes_;
   uv::Timer ticker_;
   std::uint64_t tick_due_ns_ = 0;
@@ -92,6 +111,7 @@ class Worker {
   std::vector<Connection*> woken_;
   std::vector<Connection*> waking_;  // the ones turn_end() is busy with
   std::vector<Connection*> retired_;
+  std::unordered_map<Bridge*, std::unique_ptr<Bridge>> kept_;  // their sockets have closed
 
   std::string http_date_;
   std::uint64_t http_date_ms_ = 0;

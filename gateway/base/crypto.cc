@@ -1,6 +1,8 @@
 #include "base/crypto.h"
 
+#include <openssl/crypto.h>
 #include <openssl/evp.h>
+#include <openssl/hmac.h>
 #include <openssl/rand.h>
 
 #include <algorithm>
@@ -18,6 +20,36 @@ namespace {
   std::abort();
 }
 
+// What a character of base64 stands for; 64 if it is none.
+unsigned sextet(char c, char sixty_two, char sixty_three) {
+  if (c >= 'A' && c <= 'Z') return static_cast<unsigned>(c - 'A');
+  if (c >= 'a' && c <= 'z') return static_cast<unsigned>(c - 'a') + 26;
+  if (c >= '0' && c <= '9') return static_cast<unsigned>(c - '0') + 52;
+  if (c == sixty_two) return 62;
+  if (c == sixty_three) return 63;
+  return 64;
+}
+
+// `text` is without padding.
+std::optional<std::string> decode_sextets(std::string_view text, char sixty_two, char sixty_three) {
+  if (text.size() % 4 == 1) return {};
+  std::string bytes;
+  bytes.reserve(text.size() * 3 / 4);
+  unsigned bits = 0;
+  unsigned bit_count = 0;
+  for (const char c : text) {
+    const unsigned value = sextet(c, sixty_two, sixty_three);
+    if (value == 64) return {};
+    bits = (bits << 6 | value) & 0xFFFF;
+    bit_count += 6;
+    if (bit_count < 8) continue;
+    bit_count -= 8;
+    bytes.push_back(static_cast<char>(bits >> bit_count & 0xFF));
+  }
+  if ((bits & ((1U << bit_count) - 1)) != 0) return {};
+  return bytes;
+}
+
 }  // namespace
 
 std::array<std::uint8_t, 20> sha1(Bytes bytes) {
@@ -28,12 +60,47 @@ std::array<std::uint8_t, 20> sha1(Bytes bytes) {
   return digest;
 }
 
+std::array<std::uint8_t, 32> hmac_sha256(Bytes key, Bytes message) {
+  std::array<std::uint8_t, 32> code{};
+  // OpenSSL takes a null key for "the key of before".
+  const std::uint8_t empty = 0;
+  if (HMAC(EVP_sha256(), key.empty() ? &empty : key.data(), static_cast<int>(key.size()),
+           message.data(), message.size(), code.data(), nullptr) == nullptr) {
+    stop("HMAC");
+  }
+  return code;
+}
+
+bool equal_in_constant_time(Bytes a, Bytes b) {
+  return a.size() == b.size() && CRYPTO_memcmp(a.data(), b.data(), a.size()) == 0;
+}
+
 std::string base64(Bytes bytes) {
   // EVP_EncodeBlock ends its output with a NUL, which falls on the string's own.
   std::string text((bytes.size() + 2) / 3 * 4, '\0');
   EVP_EncodeBlock(reinterpret_cast<unsigned char*>(text.data()), bytes.data(),
                   static_cast<int>(bytes.size()));
   return text;
+}
+
+std::string base64url(Bytes bytes) {
+  std::string text = base64(bytes);
+  while (!text.empty() && text.back() == '=') text.pop_back();
+  for (char& c : text) {
+    if (c == '+') c = '-';
+    if (c == '/') c = '_';
+  }
+  return text;
+}
+
+std::optional<std::string> base64_decode(std::string_view text) {
+  if (text.size() % 4 != 0) return {};
+  for (int i = 0; i < 2 && text.ends_with('='); ++i) text.remove_suffix(1);
+  return decode_sextets(text, '+', '/');
+}
+
+std::optional<std::string> base64url_decode(std::string_view text) {
+  return decode_sextets(text, '-', '_');
 }
 
 void random_bytes(MutableBytes bytes) {

@@ -3,6 +3,8 @@
 
 #include <unistd.h>
 
+#include <utility>
+
 namespace sluice {
 
 class Fd {
@@ -15,6 +17,8 @@ class Fd {
   Fd& operator=(const Fd&) = delete;
 
   int get() const { return fd_; }
+  // Gives it to somebody else to close.
+  int release() { return std::exchange(fd_, -1); }
 
  private:
   int fd_;

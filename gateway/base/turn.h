@@ -44,6 +44,7 @@ class Turn {
   void run_woken();
   // Destroys what was retired. Returns false if there was nothing.
   bool bury();
+  bool has_woken() const { return !woken_.empty(); }
   bool idle() const { return woken_.empty() && retired_.empty(); }
 
  private:

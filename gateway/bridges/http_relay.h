@@ -29,7 +29,8 @@ upstreams::HttpRequest upstream_request(const HttpRoute& route, const ClientRequ
 std::string hash_key(const config::Upstream& upstream, const ClientRequest& request);
 
 // Serves a client whose upgrade request the upstream has answered like a plain one: its response's
-// head has come, the rest follows. Its connection to the upstream is never used again.
+// head has come, the rest follows. To be called in on_response(); the exchange's former owner hears
+// of nothing more. Its connection to the upstream is never used again.
 std::unique_ptr<Relay> relay_response(std::unique_ptr<upstreams::HttpExchange> exchange,
                                       const http::ResponseHead& head);
 

@@ -2,6 +2,7 @@
 // carry no meaning, and no message is ever held whole.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 
 #include "bridge.h"
@@ -11,6 +12,7 @@
 
 namespace sluice::bridges {
 
+class EndpointWatch;
 class TokenTable;
 
 // Where the clients of one tcp route go. Shared by the workers.
@@ -23,18 +25,28 @@ struct TcpTargets {
                                                           upstreams::Registry& registry);
 };
 
+// What the bridges of one tcp route on one worker have in common.
+struct TcpRoute {
+  WorkerContext& context;
+  const config::Route& route;
+  const config::TcpTarget& target;
+  std::shared_ptr<const TcpTargets> targets;
+  std::uint64_t dial_timeout_ms;
+};
+
 class TcpBridgeFactory final : public BridgeFactory {
  public:
   // All of them outlive the factory's bridges. The route's target is a TcpTarget.
+  // `handshake_timeout_ms`: when the gateway answers a client for whom there is no upstream yet.
   TcpBridgeFactory(WorkerContext& context, const config::Route& route,
-                   std::shared_ptr<const TcpTargets> targets);
+                   std::shared_ptr<const TcpTargets> targets,
+                   std::uint64_t handshake_timeout_ms = 10'000);
   ~TcpBridgeFactory() override;
   std::unique_ptr<Bridge> create(ClientSocket& socket) override;
 
  private:
-  WorkerContext& context_;
-  const config::Route& route_;
-  std::shared_ptr<const TcpTargets> targets_;
+  const TcpRoute route_;
+  const std::unique_ptr<EndpointWatch> watch_;
 };
 
 }  // namespace sluice::bridges

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <string>
 
 #include "bridge.h"
 #include "bridges/channels.h"
@@ -18,8 +19,9 @@ class WebhookBridgeFactory final : public BridgeFactory {
   std::unique_ptr<Bridge> create(ClientSocket& socket) override;
 
  private:
-  HttpRoute route_;
+  const HttpRoute route_;
   Channels& channels_;
+  const std::string grip_key_;  // decoded
 };
 
 }  // namespace sluice::bridges

@@ -1,13 +1,16 @@
 // The websocket bridge: an http route's upgrade requests, passed on to an upstream that speaks
-// WebSocket itself. Frames are relayed as they come.
+// WebSocket itself. Frames are relayed as they come, and so is how either side closes.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 
 #include "bridge.h"
 #include "bridges/http_route.h"
 
 namespace sluice::bridges {
+
+struct WebSocketRoute;  // what the bridges of one route share
 
 class WebSocketBridgeFactory final : public BridgeFactory {
  public:
@@ -17,7 +20,10 @@ class WebSocketBridgeFactory final : public BridgeFactory {
   std::unique_ptr<Bridge> create(ClientSocket& socket) override;
 
  private:
-  HttpRoute route_;
+  void watch_endpoints();
+
+  std::shared_ptr<WebSocketRoute> shared_;
+  std::uint64_t subscription_ = 0;  // 0: none
 };
 
 }  // namespace sluice::bridges

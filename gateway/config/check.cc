@@ -5,6 +5,7 @@
 
 #include "base/path_pattern.h"
 #include "base/units.h"
+#include "config/check_targets.h"
 #include "config/syntax.h"
 #include "config/text.h"
 
@@ -73,17 +74,24 @@ void check_buffers(const Route& route, const Origin& origin, Findings& findings)
   }
 }
 
-void check_plugin(const Config& config, const Route& route, const Node& node, const Node& root,
-                  Findings& findings) {
-  const auto* target = std::get_if<PluginTarget>(&route.target);
-  const Node* name = node.find("plugin");
-  if (!target || !name || name->faulty || is_faulty(root.find("plugins"))) return;
-  if (config.plugins.contains(target->plugin)) return;
-  std::vector<std::string_view> known;
-  for (const auto& [id, plugin] : config.plugins) known.push_back(id);
-  const auto meant = nearest(target->plugin, known);
-  findings.add(name->at, "no plugin " + in_quotes(target->plugin) + " is declared in \"plugins\"" +
-                             (meant ? " (did you mean " + in_quotes(*meant) + "?)" : ""));
+// What a setting asks of the target.
+void check_for_target(const Route& route, const Node& node, const Origin& origin,
+                      Findings& findings) {
+  const Node* slow_consumer = node.find("slow_consumer");
+  if (slow_consumer && is_stream(route.target) && drops(route.slow_consumer)) {
+    findings.add(slow_consumer->at,
+                 "tcp and http routes relay streams, of which nothing may be dropped: write "
+                 "\"pause\" or \"close\"");
+  }
+  const bool holds_messages = std::holds_alternative<PluginTarget>(route.target) ||
+                              std::holds_alternative<WebhookTarget>(route.target);
+  const Node* size = origin.of("limits", "max_message_size");
+  if (size && !size->faulty && holds_messages && route.limits.message_bytes_max == 0) {
+    const bool own = origin.is_own("limits", "max_message_size");
+    findings.add(own ? size->at : origin.route_at(),
+                 "plugins and webhooks get whole messages, which are held in memory: "
+                 "max_message_size must be a size");
+  }
 }
 
 // The routes that were seen, by something that no two may share, with their lines.
@@ -129,12 +137,14 @@ void check_routes(const Config& config, const Node& root, Findings& findings) {
     const Route& route = config.routes[i];
     const Node& node = routes->items[i];
     if (node.kind != Node::Kind::mapping) continue;
-    check_plugin(config, route, node, root, findings);
+    check_target(config, route, node, root, findings);
     const std::size_t before = requests.size();
     check_requests(route, node, requests, findings);
     // A duplicate has the same name too; once is enough.
     if (requests.size() > before) check_name(route, node, names, findings);
-    check_buffers(route, Origin(root, node), findings);
+    const Origin origin(root, node);
+    check_buffers(route, origin, findings);
+    check_for_target(route, node, origin, findings);
   }
 }
 
@@ -151,6 +161,7 @@ std::vector<Address> addresses(const Config& config, const Node& root) {
     all.push_back({&config.listeners[i].address, listeners->items[i].find("address")});
   }
   all.push_back({&config.metrics_address, find(root.find("metrics"), "address")});
+  all.push_back({&config.admin.address, find(root.find("admin"), "address")});
   std::erase_if(all, [](const Address& a) { return !a.node || a.node->faulty; });
   return all;
 }
@@ -173,6 +184,16 @@ void check_addresses(const Config& config, const Node& root, Findings& findings)
   }
 }
 
+void check_admin(const Config& config, const Node& root, Findings& findings) {
+  const Node* section = root.find("admin");
+  const Node* address = find(section, "address");
+  if (!address || address->faulty || section->find("key")) return;
+  if (is_local(config.admin.address)) return;
+  findings.add(address->at,
+               "others reach " + config.admin.address +
+                   ": give admin a \"key\", or listen on 127.0.0.1, [::1] or a unix socket");
+}
+
 void check_request_limits(const Config& config, const Node& root, Findings& findings) {
   const Node* section = root.find("requests");
   const Node* head = find(section, "max_head_size");
@@ -190,7 +211,9 @@ void check_request_limits(const Config& config, const Node& root, Findings& find
 
 void check(const Config& config, const Node& root, Findings& findings) {
   check_addresses(config, root, findings);
+  check_admin(config, root, findings);
   check_request_limits(config, root, findings);
+  check_upstreams(config, root, findings);
   check_routes(config, root, findings);
 }
 

@@ -105,7 +105,7 @@ struct HealthCheck {
   std::string path;  // GET; 200 to 399 is healthy. Empty: a TCP (or TLS) connect is enough
   std::string host;  // the Host field; empty: the endpoint's address
   std::uint64_t interval_ms = 5'000;
-  std::uint64_t timeout_ms = 2'000;
+  std::uint64_t timeout_ms = 2'000;  // at most the interval
   std::uint32_t healthy_threshold = 2;
   std::uint32_t unhealthy_threshold = 3;
 };

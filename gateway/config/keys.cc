@@ -1,5 +1,7 @@
 #include "config/keys.h"
 
+#include "config/syntax.h"
+
 namespace sluice::config {
 namespace {
 
@@ -51,7 +53,7 @@ void visit(Keys& keys, RequestLimits& requests) {
               requests.target_bytes_max, {Unit::bytes, 64, kib * kib});
   keys.number({"handshake_timeout",
                "Time for the TLS handshake and the head of a request (408 after it), and then for "
-               "the plugin to accept or reject (504)."},
+               "the plugin or the upstream to accept or reject (504)."},
               requests.handshake_timeout_ms, duration);
   keys.number({"keep_alive_timeout",
                "Time that a connection may idle between two requests, or leave a "
@@ -94,10 +96,14 @@ void visit(Keys& keys, Buffers& buffers) {
 }
 
 void visit(Keys& keys, Limits& limits) {
-  keys.number({"max_message_size", "Size of a message from the client; close code 1009 above."},
-              limits.message_bytes_max, buffer_size);
-  keys.number({"max_fragments", "Fragments of one message; close code 1008 above."},
-              limits.fragments_max, {Unit::count, 1, 1'000'000});
+  keys.number({"max_message_size",
+               "Size of a message from the client; close code 1009 above. `off` for `tcp` and "
+               "`http` routes unless given; plugins and webhooks need a size."},
+              limits.message_bytes_max, {Unit::bytes, 0, gib, "off"});
+  keys.number({"max_fragments",
+               "Fragments of one message; close code 1008 above. `off` for `tcp` and `http` routes "
+               "unless given."},
+              limits.fragments_max, {Unit::count, 0, 1'000'000, "off"});
   keys.number({"max_connections", "Open WebSockets of the route; 503 above."},
               limits.connections_max, count_or_off);
   keys.number({"messages_per_second", "Messages from one client; close code 1008 above."},
@@ -151,8 +157,8 @@ void visit_common(Keys& keys, Route& route) {
       {"slow_consumer",
        "What happens to a client over the high watermark. `pause`: the client is not read "
        "until it reads; `drop_oldest`, `drop_newest`: whole messages are dropped; "
-       "`close`: as `pause`, and close code 1013 after "
-       "`buffers.high_watermark_timeout`."},
+       "`close`: as `pause`, and close code 1013 after `buffers.high_watermark_timeout`. `tcp` and "
+       "`http` routes relay streams: they drop nothing."},
       route.slow_consumer, {"pause", "drop_oldest", "drop_newest", "close"});
   keys.section({"buffers", "How much may wait for a slow client."},
                [&] { visit(keys, route.buffers); });
@@ -163,21 +169,114 @@ void visit_common(Keys& keys, Route& route) {
   keys.later({"compression"});
 }
 
+void visit(Keys& keys, HeaderRules& rules) {
+  keys.text_map({"set", "Fields and their values. They replace those that the client sent."},
+                rules.set, Syntax::header_name, Syntax::header_value);
+  keys.texts({"remove", "Names of fields that are not passed on."}, rules.remove,
+             Syntax::header_name);
+}
+
+void visit(Keys& keys, StaticTarget& files) {
+  keys.text({"root", "The folder.", true}, files.root, Syntax::path);
+  keys.text({"index", "The file that is served for a folder."}, files.index, Syntax::file_name);
+}
+
+void visit_upstream_name(Keys& keys, std::string& upstream) {
+  keys.text(
+      {"upstream",
+       "Where requests go: a name in `upstreams`, or an address such as `127.0.0.1:3000`.", true},
+      upstream, Syntax::upstream);
+}
+
+// What http and webhook routes change about a request on its way.
+void visit_request(Keys& keys, std::string& rewrite, HeaderRules& headers) {
+  keys.text({"rewrite",
+             "The path that the upstream is asked for: `/v2/{room}/*`, with parameters of the "
+             "route's `path`. Without it: the client's."},
+            rewrite, Syntax::rewrite);
+  keys.section({"headers", "Changes to the header fields of requests."},
+               [&] { visit(keys, headers); });
+}
+
+void visit(Keys& keys, TcpTarget& tcp) {
+  keys.text({"upstream", "A name in `upstreams`, or an address such as `127.0.0.1:5900`."},
+            tcp.upstream, Syntax::upstream);
+  keys.text_map(
+      {"tokens",
+       "Where each client goes: its token is the path's `{token}` or the query's `token`; "
+       "404 for any other. Values are like `upstream`."},
+      tcp.tokens, Syntax::token, Syntax::upstream);
+  keys.text({"token_file",
+             "As `tokens`, from a file with lines such as `alice: 10.0.0.5:5900`. It is read again "
+             "when it changes."},
+            tcp.token_file, Syntax::path);
+  keys.exactly_one("destination", {"upstream", "tokens", "token_file"});
+  keys.choice_of({"frames",
+                  "What the client is sent, and may send; close code 1003 for the other. `text` is "
+                  "for services that speak UTF-8."},
+                 tcp.frames, {"binary", "text"});
+  keys.choice_of({"proxy_protocol",
+                  "Whether the upstream is told the client's address first, in which version."},
+                 tcp.proxy_protocol, {"off", "v1", "v2"});
+}
+
+void visit(Keys& keys, HttpTarget& http) {
+  visit_upstream_name(keys, http.upstream);
+  visit_request(keys, http.rewrite, http.headers);
+  keys.flag({"validate_utf8",
+             "Whether text messages of either side must be UTF-8; close code 1007 otherwise."},
+            http.validate_utf8);
+  keys.number({"response_timeout",
+               "Time that the upstream has to begin its response to a request; 504 after it."},
+              http.response_timeout_ms, duration);
+}
+
+void visit(Keys& keys, WebhookTarget& webhook) {
+  visit_upstream_name(keys, webhook.upstream);
+  keys.choice_of({"protocol",
+                  "`websocket-events`: WebSocket-over-HTTP, as Pushpin speaks it; `message`: one "
+                  "POST for each message."},
+                 webhook.protocol, {"websocket-events", "message"});
+  visit_request(keys, webhook.rewrite, webhook.headers);
+  keys.section_or_off(
+      {"grip", "GRIP for `websocket-events`: channels, and signed requests. `off`: not offered."},
+      webhook.grip, [&] {
+        keys.text({"key",
+                   "Signs requests (Grip-Sig): a text, or `base64:` and the key in base64. Without "
+                   "it: they are not signed."},
+                  webhook.grip_key, Syntax::signing_key);
+        keys.text({"issuer", "The `iss` claim of the signature."}, webhook.grip_issuer,
+                  Syntax::words);
+        keys.text({"channel_prefix",
+                   "Stands before the name of each channel, to keep those of services apart."},
+                  webhook.channel_prefix, Syntax::words);
+      });
+  keys.number({"response_timeout", "Time for one request and its whole response."},
+              webhook.response_timeout_ms, duration);
+}
+
+// The section of one target. `target` becomes it if the route gives it.
+template <typename Kind>
+void visit_section(Keys& keys, const Key& key, Target& target) {
+  Kind kind;
+  if (keys.section(key, [&] { visit(keys, kind); })) target = std::move(kind);
+}
+
 void visit_target(Keys& keys, Target& target) {
   PluginTarget plugin;
   keys.text({"plugin", "Target: the plugin of this name in `plugins`."}, plugin.plugin,
             Syntax::plugin);
-  StaticTarget files;
-  const bool serves_files = keys.section({"static", "Target: files of a folder."}, [&] {
-    keys.text({"root", "The folder.", true}, files.root, Syntax::path);
-    keys.text({"index", "The file that is served for a folder."}, files.index, Syntax::file_name);
-  });
-  keys.one_target({"plugin", "static"}, {"tcp", "http", "webhook"});
-  if (serves_files) {
-    target = std::move(files);
-  } else {
-    target = std::move(plugin);
-  }
+  target = std::move(plugin);
+  visit_section<StaticTarget>(keys, {"static", "Target: files of a folder."}, target);
+  visit_section<TcpTarget>(
+      keys, {"tcp", "Target: a TCP service. Messages become raw bytes, and bytes messages."},
+      target);
+  visit_section<HttpTarget>(
+      keys, {"http", "Target: an HTTP service. Plain requests and WebSockets are passed on."},
+      target);
+  visit_section<WebhookTarget>(
+      keys, {"webhook", "Target: an HTTP service that gets WebSockets as requests."}, target);
+  keys.exactly_one("target", {"plugin", "static", "tcp", "http", "webhook"});
 }
 
 void visit(Keys& keys, Route& route) {
@@ -192,6 +291,118 @@ void visit(Keys& keys, Route& route) {
             Syntax::route_name);
   visit_target(keys, route.target);
   visit_common(keys, route);
+}
+
+void visit(Keys& keys, Endpoint& endpoint) {
+  keys.text({"address",
+             "`10.0.0.5:8080`, `[::1]:80`, `backend:80` or `unix:/run/app.sock`. Names are looked "
+             "up.",
+             true},
+            endpoint.address, Syntax::endpoint);
+  keys.number({"weight", "Its share of the clients, next to the others'; `0`: no new ones."},
+              endpoint.weight, {Unit::count, 0, 256});
+}
+
+void visit(Keys& keys, HealthCheck& check) {
+  keys.text({"path",
+             "What is asked for with GET: 200 to 399 is healthy. Without it: a connection is "
+             "enough."},
+            check.path, Syntax::request_target);
+  keys.text({"host", "The request's Host field. Without it: the endpoint's address."}, check.host,
+            Syntax::authority);
+  keys.number({"interval", "Time between two checks of an endpoint."}, check.interval_ms, duration);
+  keys.number(
+      {"timeout", "Time that a check may take; at most `interval`, also if it is not given."},
+      check.timeout_ms, duration);
+  keys.number({"healthy_threshold", "Checks in a row that bring an endpoint back."},
+              check.healthy_threshold, {Unit::count, 1, 100});
+  keys.number({"unhealthy_threshold", "Failed checks in a row that take an endpoint out."},
+              check.unhealthy_threshold, {Unit::count, 1, 100});
+}
+
+void visit(Keys& keys, OutlierDetection& outliers) {
+  keys.number({"consecutive_failures",
+               "Failures in a row that eject an endpoint: it gets no new clients for a while."},
+              outliers.consecutive_failures, {Unit::count, 0, 1000, "off"});
+  keys.number({"base_ejection_time", "For how long, the first time; twice that the next one."},
+              outliers.base_ejection_time_ms, duration);
+  keys.number({"max_ejection_time", "For how long at most."}, outliers.max_ejection_time_ms,
+              duration);
+  keys.number(
+      {"max_ejection_percent", "How many of the endpoints may be ejected. A single one never is."},
+      outliers.max_ejection_percent, {Unit::count, 1, 100});
+}
+
+void visit(Keys& keys, UpstreamTls& tls) {
+  keys.text({"ca", "PEM file with the authorities that are trusted. Without it: the system's."},
+            tls.ca_file, Syntax::path);
+  keys.text({"cert", "PEM file with our certificate, for an upstream that asks for one."},
+            tls.cert_file, Syntax::path);
+  keys.text({"key", "PEM file with the private key of `cert`."}, tls.key_file, Syntax::path);
+  keys.text({"server_name",
+             "The name that is asked for (SNI) and that the certificate must have. Without it: the "
+             "endpoint's host."},
+            tls.server_name, Syntax::host);
+  keys.flag({"verify", "Whether the upstream's certificate is verified."}, tls.verify);
+}
+
+void visit_balance(Keys& keys, Upstream& upstream) {
+  keys.choice_of({"lb",
+                  "Which endpoint a client gets. `random`: the one of two with fewer connections; "
+                  "`hash`: always the same for the same `hash_on`."},
+                 upstream.balance, {"least_connections", "round_robin", "random", "hash"});
+  std::string hash_on = "client";
+  keys.text({"hash_on",
+             "With `lb: hash`: `client` (its address), `header:X-User`, `cookie:sid` or "
+             "`parameter:room`, of path or query."},
+            hash_on, Syntax::hash_on);
+  upstream.hash_on = parse_hash_on(hash_on);
+}
+
+void visit_health(Keys& keys, Upstream& upstream) {
+  HealthCheck check;
+  if (keys.section({"health_check", "Asks the endpoints from time to time whether they are well."},
+                   [&] { visit(keys, check); })) {
+    upstream.health_check = std::move(check);
+  }
+  keys.section({"outlier_detection", "Learns from connections that fail."},
+               [&] { visit(keys, upstream.outlier_detection); });
+  keys.choice_of({"on_endpoint_down",
+                  "What happens to the clients of an endpoint that fails its health checks."},
+                 upstream.on_endpoint_down, {"keep", "close"});
+  keys.number(
+      {"slow_start", "Time in which an endpoint that came back grows to its share of new clients."},
+      upstream.slow_start_ms, duration_or_off);
+}
+
+void visit(Keys& keys, Upstream& upstream) {
+  keys.list(
+      {"endpoints", "Its addresses.", true},
+      [&](std::size_t i) {
+        if (i == upstream.endpoints.size()) upstream.endpoints.emplace_back();
+        visit(keys, upstream.endpoints[i]);
+      },
+      "address");
+  visit_balance(keys, upstream);
+  visit_health(keys, upstream);
+  UpstreamTls tls;
+  if (keys.section({"tls", "Connects with TLS. `{}` is enough."}, [&] { visit(keys, tls); })) {
+    upstream.tls = std::move(tls);
+  }
+  keys.number({"connect_timeout", "Time to connect to an endpoint, TLS included."},
+              upstream.connect_timeout_ms, duration);
+  keys.number({"connect_attempts",
+               "How many endpoints are tried for one client, within its handshake_timeout."},
+              upstream.connect_attempts, {Unit::count, 1, 16});
+  keys.number({"max_connections", "Connections to each endpoint; 503 when all are full."},
+              upstream.connections_max, count_or_off);
+  keys.number({"dns_refresh", "How often names are looked up again."}, upstream.dns_refresh_ms,
+              {Unit::milliseconds, 1000, 365 * day_ms});
+  keys.number(
+      {"max_idle_connections",
+       "Connections for HTTP requests that each worker keeps while it has no use for them."},
+      upstream.idle_connections_max, {Unit::count, 0, 100'000, "off"});
+  keys.number({"idle_timeout", "For how long it keeps them."}, upstream.idle_timeout_ms, duration);
 }
 
 void visit(Keys& keys, Plugin& plugin) {
@@ -229,6 +440,20 @@ void visit(Keys& keys, Config& config) {
     keys.text({"address", "Where it listens. It is not meant for the public.", true},
               config.metrics_address, Syntax::address);
   });
+  keys.section({"admin", "The listener of what changes something, such as `POST /publish/`."}, [&] {
+    keys.text(
+        {"address",
+         "Where it listens: on 127.0.0.1, [::1] or a unix socket, or anywhere with a `key`.", true},
+        config.admin.address, Syntax::address);
+    keys.text({"key",
+               "Requests must have `Authorization: Bearer` with this key, or with a JWT (HS256) "
+               "that it signed. Without it: no authorization."},
+              config.admin.key, Syntax::secret);
+  });
+  keys.texts({"trusted_proxies",
+              "Addresses and ranges of proxies in front of the gateway, such as `10.0.0.0/8`, and "
+              "`unix`: their X-Forwarded and Forwarded fields are believed."},
+             config.trusted_proxies, Syntax::proxy_range);
   keys.section({"requests", "Bounds of HTTP requests, before a route is known."},
                [&] { visit(keys, config.requests); });
   keys.section({"log", "What is logged, and how."}, [&] { visit(keys, config.log); });
@@ -237,10 +462,11 @@ void visit(Keys& keys, Config& config) {
                  "Time that open WebSockets have to close before they are cut; `0`: none."},
                 config.shutdown.drain_timeout_ms, {Unit::milliseconds, 0, 365 * day_ms});
   });
-  keys.map({"plugins", "The plugins that routes can name."},
+  keys.map({"plugins", "The plugins that routes can name."}, Syntax::plugin,
            [&](const std::string& name) { visit(keys, config.plugins[name]); });
+  keys.map({"upstreams", "The services that routes can name."}, Syntax::upstream_name,
+           [&](const std::string& name) { visit(keys, config.upstreams[name]); });
   visit_routes(keys, config);
-  keys.later({"admin", "upstreams"});
 }
 
 }  // namespace sluice::config

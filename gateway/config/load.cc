@@ -1,39 +1,92 @@
 #include "config/load.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
 
 #include "config/check.h"
+#include "config/check_targets.h"
 #include "config/reader.h"
+#include "config/syntax.h"
 #include "config/yaml.h"
 
 namespace sluice::config {
 namespace {
 
-bool says(const Node* holder, std::string_view key) {
-  const Node* buffers = holder ? holder->find("buffers") : nullptr;
-  return buffers && buffers->find(key);
-}
+// Whether the route or the defaults give a setting themselves.
+class Given {
+ public:
+  Given(const Node& root, const Node& route) : defaults_(root.find("defaults")), route_(route) {}
+
+  bool says(std::string_view section, std::string_view key) const {
+    return says(&route_, section, key) || says(defaults_, section, key);
+  }
+  bool route_says(std::string_view key) const { return route_.find(key) != nullptr; }
+
+ private:
+  static bool says(const Node* holder, std::string_view section, std::string_view key) {
+    const Node* settings = holder ? holder->find(section) : nullptr;
+    return settings && settings->find(key);
+  }
+
+  const Node* defaults_;
+  const Node& route_;
+};
 
 // Whoever sets the high watermark alone gets the others in proportion.
-void complete_buffers(Buffers& buffers, const Node* defaults, const Node& route) {
-  if (!says(defaults, "low_watermark") && !says(&route, "low_watermark")) {
+void complete_buffers(Buffers& buffers, const Given& given) {
+  if (!given.says("buffers", "low_watermark")) {
     buffers.low_watermark_bytes = buffers.high_watermark_bytes / 4;
   }
-  if (!says(defaults, "limit") && !says(&route, "limit")) {
-    buffers.limit_bytes = buffers.high_watermark_bytes * 16;
+  if (!given.says("buffers", "limit")) buffers.limit_bytes = buffers.high_watermark_bytes * 16;
+}
+
+// tcp and http routes relay messages without holding them: no size is too large, and none can be
+// dropped whole.
+void complete_stream(Route& route, const Given& given) {
+  if (!given.says("limits", "max_message_size")) route.limits.message_bytes_max = 0;
+  if (!given.says("limits", "max_fragments")) route.limits.fragments_max = 0;
+  if (drops(route.slow_consumer) && !given.route_says("slow_consumer")) {
+    route.slow_consumer = SlowConsumer::pause;
   }
+}
+
+// An address in the place of an upstream's name becomes an upstream of that name.
+void complete_upstream(Config& config, const std::string& upstream) {
+  if (!is_endpoint(upstream)) return;
+  const auto [declared, is_new] = config.upstreams.try_emplace(upstream);
+  if (is_new) declared->second.endpoints.push_back({upstream});
+}
+
+void complete_upstreams(Config& config, const Target& target) {
+  for (const std::string* upstream : upstreams_of(target)) complete_upstream(config, *upstream);
+}
+
+// Whoever sets the interval alone gets checks that fit in it.
+void complete_health_check(Upstream& upstream, const Node& node) {
+  const Node* section = node.find("health_check");
+  if (!upstream.health_check || !section || section->find("timeout")) return;
+  HealthCheck& check = *upstream.health_check;
+  check.timeout_ms = std::min(check.timeout_ms, check.interval_ms);
 }
 
 // What follows from other settings.
 void complete(Config& config, const Node& root) {
+  if (const Node* upstreams = root.find("upstreams")) {
+    for (const Entry& entry : upstreams->entries) {
+      complete_health_check(config.upstreams[entry.key], entry.value);
+    }
+  }
   const Node* routes = root.find("routes");
   for (std::size_t i = 0; i < config.routes.size(); ++i) {
     Route& route = config.routes[i];
+    const Given given(root, routes->items[i]);
     if (route.name.empty()) route.name = route.host + route.path;
-    complete_buffers(route.buffers, root.find("defaults"), routes->items[i]);
+    complete_buffers(route.buffers, given);
+    if (is_stream(route.target)) complete_stream(route, given);
+    complete_upstreams(config, route.target);
   }
   for (auto& [id, plugin] : config.plugins) {
     if (plugin.config.empty()) plugin.config = "{}";

@@ -136,6 +136,22 @@ Json json_of(const Node& node, Findings& findings) {
   return nullptr;
 }
 
+// What a variable holds may not be written elsewhere, such as in the log of a start that failed.
+bool is_secret(Syntax syntax) {
+  return syntax == Syntax::secret || syntax == Syntax::signing_key ||
+         syntax == Syntax::header_value;
+}
+
+// What a text in the place of a mapping is short for.
+void expand(Node& node, std::string_view key) {
+  Node mapping;
+  mapping.kind = Node::Kind::mapping;
+  mapping.at = node.at;
+  mapping.faulty = node.faulty;
+  mapping.entries.push_back({std::string(key), node.at, std::move(node)});
+  node = std::move(mapping);
+}
+
 }  // namespace
 
 void Reader::read(Config& config) {
@@ -236,14 +252,32 @@ void Reader::choice(const Key& key, std::size_t& field, const Words& words) {
 std::optional<std::string> Reader::checked(Node& node, Syntax syntax) {
   auto value = check_syntax(syntax, node.text, base_dir_);
   if (value) return *value;
-  report(node, in_quotes(node.text) + ": " + value.error().message);
+  const bool shown = !is_secret(syntax);
+  report(node, (shown ? in_quotes(node.text) : "this value") + ": " + value.error().message);
   return std::nullopt;
+}
+
+void Reader::check_name(const Entry& entry, Syntax syntax) {
+  const auto name = check_syntax(syntax, entry.key, base_dir_);
+  if (!name) findings_.add(entry.key_at, in_quotes(entry.key) + ": " + name.error().message);
 }
 
 void Reader::text(const Key& key, std::string& field, Syntax syntax) {
   Node* node = find(key, Node::Kind::scalar, "a text");
   if (!node) return;
   if (auto value = checked(*node, syntax)) field = std::move(*value);
+}
+
+void Reader::text_map(const Key& key, std::map<std::string, std::string>& field, Syntax names,
+                      Syntax values) {
+  Node* node = find(key, Node::Kind::mapping, "a mapping");
+  if (!node) return;
+  if (node->entries.empty()) report(*node, in_quotes(key.name) + " must not be empty");
+  for (Entry& entry : node->entries) {
+    check_name(entry, names);
+    if (!is(entry.value, Node::Kind::scalar, in_quotes(entry.key) + ": expected a text")) continue;
+    if (auto value = checked(entry.value, values)) field[entry.key] = std::move(*value);
+  }
 }
 
 void Reader::texts(const Key& key, std::vector<std::string>& field, Syntax syntax) {
@@ -274,45 +308,53 @@ bool Reader::section(const Key& key, const std::function<void()>& body) {
   return node != nullptr;
 }
 
-void Reader::list(const Key& key, const std::function<void(std::size_t)>& item) {
+void Reader::section_or_off(const Key& key, bool& on, const std::function<void()>& body) {
+  Node* node = find(key);
+  if (!node) return;
+  on = node->kind != Node::Kind::scalar || node->text != "off";
+  const auto subject = std::string(key.name) + ": expected a mapping or \"off\"";
+  if (on && is(*node, Node::Kind::mapping, subject)) within(*node, body);
+}
+
+void Reader::list(const Key& key, const std::function<void(std::size_t)>& item,
+                  std::string_view short_form) {
   Node* node = find(key, Node::Kind::sequence, "a list");
   if (!node) return;
   if (node->items.empty()) report(*node, in_quotes(key.name) + " must not be empty");
+  const bool may_be_short = !short_form.empty();
   for (std::size_t i = 0; i < node->items.size(); ++i) {
     Node& mapping = node->items[i];
+    if (may_be_short && mapping.kind == Node::Kind::scalar) expand(mapping, short_form);
     // Visited in any case, so that the items and what was made of them keep their numbers.
-    is(mapping, Node::Kind::mapping, "expected a mapping");
+    is(mapping, Node::Kind::mapping,
+       may_be_short ? "expected a text or a mapping" : "expected a mapping");
     within(mapping, [&] { item(i); });
   }
 }
 
-void Reader::map(const Key& key, const std::function<void(const std::string&)>& item) {
+void Reader::map(const Key& key, Syntax names,
+                 const std::function<void(const std::string&)>& item) {
   Node* node = find(key, Node::Kind::mapping, "a mapping");
   if (!node) return;
   for (Entry& entry : node->entries) {
-    if (entry.key.empty() || has_control(entry.key)) {
-      findings_.add(entry.key_at, "a name must not be empty or hold control characters");
-    }
+    check_name(entry, names);
     is(entry.value, Node::Kind::mapping, in_quotes(entry.key) + ": expected a mapping");
     within(entry.value, [&] { item(entry.key); });
   }
 }
 
-void Reader::one_target(const Words& words, const Words& later_words) {
-  later(later_words);
+void Reader::exactly_one(std::string_view noun, const Words& words) {
   if (node_->faulty) return;
   std::vector<const Entry*> given;
-  bool later_given = false;  // reported as such, and not missing
   for (const Entry& entry : node_->entries) {
     if (contains(words, entry.key)) given.push_back(&entry);
-    later_given |= contains(later_words, entry.key);
   }
-  if (given.empty() && !later_given) {
-    findings_.add(node_->at, "a target is missing: give " + alternatives(words));
+  if (given.empty()) {
+    findings_.add(node_->at, "a " + std::string(noun) + " is missing: give " + alternatives(words));
   }
   for (std::size_t i = 1; i < given.size(); ++i) {
-    findings_.add(given[i]->key_at,
-                  "a second target: a route has only one of " + alternatives(words));
+    findings_.add(given[i]->key_at, "a second " + std::string(noun) + ": there is only one of " +
+                                        alternatives(words));
   }
 }
 

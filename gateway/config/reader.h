@@ -26,12 +26,17 @@ class Reader final : public Keys {
   void flag(const Key& key, bool& field) override;
   void choice(const Key& key, std::size_t& field, const Words& words) override;
   void text(const Key& key, std::string& field, Syntax syntax) override;
+  void text_map(const Key& key, std::map<std::string, std::string>& field, Syntax names,
+                Syntax values) override;
   void texts(const Key& key, std::vector<std::string>& field, Syntax syntax) override;
   void json(const Key& key, std::string& field) override;
   bool section(const Key& key, const std::function<void()>& body) override;
-  void list(const Key& key, const std::function<void(std::size_t)>& item) override;
-  void map(const Key& key, const std::function<void(const std::string&)>& item) override;
-  void one_target(const Words& words, const Words& later_words) override;
+  void section_or_off(const Key& key, bool& on, const std::function<void()>& body) override;
+  void list(const Key& key, const std::function<void(std::size_t)>& item,
+            std::string_view short_form) override;
+  void map(const Key& key, Syntax names,
+           const std::function<void(const std::string&)>& item) override;
+  void exactly_one(std::string_view noun, const Words& words) override;
   void later(const Words& words) override;
 
  private:
@@ -43,6 +48,7 @@ class Reader final : public Keys {
   // Reports "<expected>, found ..." unless the node is of this kind.
   bool is(Node& node, Node::Kind kind, std::string_view expected);
   std::optional<std::string> checked(Node& node, Syntax syntax);
+  void check_name(const Entry& entry, Syntax syntax);
 
   Node& root_;
   const std::string& base_dir_;

@@ -14,11 +14,20 @@ namespace {
 
 // The statuses that we send, and the errors that a plugin may answer with.
 constexpr std::pair<int, std::string_view> phrases[] = {
+    {100, "Continue"},
     {101, "Switching Protocols"},
+    {103, "Early Hints"},
     {200, "OK"},
+    {201, "Created"},
+    {202, "Accepted"},
+    {204, "No Content"},
     {206, "Partial Content"},
     {301, "Moved Permanently"},
+    {302, "Found"},
+    {303, "See Other"},
     {304, "Not Modified"},
+    {307, "Temporary Redirect"},
+    {308, "Permanent Redirect"},
     {400, "Bad Request"},
     {401, "Unauthorized"},
     {402, "Payment Required"},
@@ -60,9 +69,10 @@ std::string_view reason_phrase(int status) {
   return found == std::end(phrases) ? std::string_view() : found->second;
 }
 
-// RFC 9110 8.6: no Content-Length with 1xx. With 304 it would have to be that of the 200.
-bool may_have_length(int status) {
-  return status >= 200 && status != 304;
+// RFC 9110 8.6, RFC 9112 6.1: neither length nor coding with 1xx and 204. With 304 they would have
+// to be those of the 200.
+bool may_have_body(int status) {
+  return status >= 200 && status != 204 && status != 304;
 }
 
 Result<> append_field(std::string& head, std::string_view name, std::string_view value) {
@@ -86,6 +96,7 @@ bool has_field(const Response& response, std::string_view name) {
 // RFC 9112 9.3 and 9.6; RFC 9110 7.8: who sends Upgrade also sends the option "upgrade".
 std::string connection_options(const Response& response, const ResponseContext& context) {
   std::string options;
+  if (response.status < 200 && response.status != 101) return options;
   if (has_field(response, "upgrade")) options = "Upgrade";
   if (response.status == 101) return options;
   if (closes(response, context)) {
@@ -96,9 +107,14 @@ std::string connection_options(const Response& response, const ResponseContext& 
   return options;
 }
 
-void append_status_line(std::string& head, int status) {
-  head.append("HTTP/1.1 ").append(std::to_string(status)).append(" ");
-  head.append(reason_phrase(status)).append("\r\n");
+Result<> append_status_line(std::string& head, const Response& response) {
+  const std::string_view phrase = response.reason_phrase.empty()
+                                      ? reason_phrase(response.status)
+                                      : std::string_view(response.reason_phrase);
+  if (!is_field_value(phrase)) return fail("a control character in the reason phrase");
+  head.append("HTTP/1.1 ").append(std::to_string(response.status)).append(" ");
+  head.append(phrase).append("\r\n");
+  return {};
 }
 
 std::uint64_t body_length(const Response& response) {
@@ -108,9 +124,16 @@ std::uint64_t body_length(const Response& response) {
 // The fields that describe the connection and the body, in the order in which servers send them.
 std::vector<Header> own_fields(const Response& response, const ResponseContext& context) {
   std::vector<Header> fields;
-  if (!context.date.empty()) fields.push_back({"Date", std::string(context.date)});
-  if (may_have_length(response.status)) {
-    fields.push_back({"Content-Length", std::to_string(body_length(response))});
+  // RFC 9110 6.6.1: with 1xx it is optional.
+  if (response.status >= 200 && !context.date.empty() && !has_field(response, "date")) {
+    fields.push_back({"Date", std::string(context.date)});
+  }
+  if (may_have_body(response.status)) {
+    if (response.chunked) {
+      fields.push_back({"Transfer-Encoding", "chunked"});
+    } else if (!response.until_close) {
+      fields.push_back({"Content-Length", std::to_string(body_length(response))});
+    }
   }
   std::string options = connection_options(response, context);
   if (!options.empty()) fields.push_back({"Connection", std::move(options)});
@@ -147,12 +170,15 @@ Response refusal(int status, std::string_view message, std::vector<Header> heade
 }
 
 bool closes(const Response& response, const ResponseContext& context) {
-  return response.close || !context.keep_alive;
+  const bool ends_body = response.until_close && !context.head && may_have_body(response.status);
+  return response.close || ends_body || !context.keep_alive;
 }
 
 Result<std::string> serialise(const Response& response, const ResponseContext& context) {
   std::string wire;
-  append_status_line(wire, response.status);
+  if (Result<> appended = append_status_line(wire, response); !appended) {
+    return tl::unexpected(appended.error());
+  }
   for (const std::vector<Header>& fields : {own_fields(response, context), response.headers}) {
     for (const Header& field : fields) {
       if (Result<> appended = append_field(wire, field.name, field.value); !appended) {
@@ -161,7 +187,7 @@ Result<std::string> serialise(const Response& response, const ResponseContext& c
     }
   }
   wire += "\r\n";
-  if (!context.head && may_have_length(response.status)) wire += response.body;
+  if (!context.head && may_have_body(response.status)) wire += response.body;
   return wire;
 }
 

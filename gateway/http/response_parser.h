@@ -28,13 +28,13 @@ class ResponseParser {
 
   enum class Status { need_more, complete, error };
 
-  // The next head answers a request with this method (HEAD and CONNECT have a say in the framing,
-  // RFC 9112 6.3). Forgets the last one.
+  // The next head answers a request with this method (HEAD has a say in the framing, RFC 9112 6.3;
+  // the gateway never sends CONNECT). Forgets the last one.
   void expect(std::string_view request_method);
   // Takes bytes up to the end of the head at most, and says how many. 1xx heads are heads like
   // others: call expect() again after one.
   Status feed(Bytes bytes, std::size_t& consumed);
-  bool started() const;
+  bool started() const;  // a byte of the head has arrived
 
   const ResponseHead& head() const;  // valid once complete
   const std::string& error() const;  // valid after an error: a short sentence for the log

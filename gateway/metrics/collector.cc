@@ -46,7 +46,7 @@ struct Observations {
 struct LiveSockets {
   std::array<std::uint64_t, 2> active{};  // without TLS, with TLS
   std::array<std::uint64_t, direction_count> app_bytes{};
-  std::uint64_t tls_bytes = 0;  // to the client; the other direction keeps none
+  std::array<std::uint64_t, direction_count> tls_bytes{};
   std::array<std::uint64_t, direction_count> bytes_max{};
   std::array<std::uint64_t, direction_count> paused{};
   std::array<Observations<buffered_bounds.size()>, direction_count> distribution{};
@@ -54,13 +54,15 @@ struct LiveSockets {
   void add(const ConnectionSlot& slot) {
     const std::uint64_t outbound = slot.buffered_bytes.get();
     const std::uint64_t outbound_tls = slot.buffered_tls_bytes.get();
-    const std::uint64_t inbound = slot.inbound_bytes.get();
+    const std::uint64_t inbound = slot.inbound_bytes.get() + slot.upstream_bytes.get();
+    const std::uint64_t inbound_tls = slot.upstream_tls_bytes.get();
     ++active[slot.tls.load(std::memory_order_relaxed) ? 1 : 0];
     app_bytes[upstream_to_client] += outbound;
     app_bytes[client_to_upstream] += inbound;
-    tls_bytes += outbound_tls;
+    tls_bytes[upstream_to_client] += outbound_tls;
+    tls_bytes[client_to_upstream] += inbound_tls;
     observe(upstream_to_client, outbound + outbound_tls);
-    observe(client_to_upstream, inbound);
+    observe(client_to_upstream, inbound + inbound_tls);
     paused[upstream_to_client] += slot.paused.load(std::memory_order_relaxed) ? 1 : 0;
     paused[client_to_upstream] += slot.read_paused.load(std::memory_order_relaxed) ? 1 : 0;
   }
@@ -202,6 +204,10 @@ class Scrape {
   void add_pauses();
   void add_slow_consumers();
   void add_liveness();
+  void add_upstream_connections();
+  void add_upstream_failures();
+  void add_upstream_health();
+  void add_upstream_requests();
   void add_event_loops();
   void add_accept_errors();
   void add_limit_rejections();
@@ -230,6 +236,10 @@ class Scrape {
     }
   }
 
+  // One series for each upstream, or for each endpoint of each.
+  void sample_upstreams(MetricFamily& family, SharedNumber UpstreamCounters::*number) const;
+  void sample_endpoints(MetricFamily& family, SharedNumber EndpointCounters::*number) const;
+
   const Sources& sources_;
   std::vector<LiveSockets> live_;  // by route
   std::vector<MetricFamily> families_;
@@ -253,6 +263,10 @@ Scrape::Scrape(const Sources& sources) : sources_(sources), live_(sources.route_
   add_pauses();
   add_slow_consumers();
   add_liveness();
+  add_upstream_connections();
+  add_upstream_failures();
+  add_upstream_health();
+  add_upstream_requests();
   add_event_loops();
   add_accept_errors();
   add_limit_rejections();
@@ -460,9 +474,10 @@ void Scrape::add_buffered_amount() {
       labels.push_back({"layer", layer});
       sample(sum, std::move(labels), static_cast<double>(bytes));
     };
-    add(client_to_upstream, "app", live(route).app_bytes[client_to_upstream]);
-    add(upstream_to_client, "app", live(route).app_bytes[upstream_to_client]);
-    add(upstream_to_client, "tls", live(route).tls_bytes);
+    for (const Direction direction : directions) {
+      add(direction, "app", live(route).app_bytes[direction]);
+      add(direction, "tls", live(route).tls_bytes[direction]);
+    }
   }
 
   MetricFamily& max = gauge("sluice_buffered_amount_max_bytes",
@@ -543,6 +558,104 @@ void Scrape::add_liveness() {
       counter("sluice_pong_timeouts_total", "Pings of the gateway that no pong answered in time.");
   for (const Route& route : routes()) {
     sample(timeouts, {{"route", route.name()}}, route.sum(&RouteCounters::pong_timeouts));
+  }
+}
+
+void Scrape::add_upstream_connections() {
+  sample_endpoints(gauge("sluice_upstream_connections_active",
+                         "Connections to an endpoint, those being made and idle ones included."),
+                   &EndpointCounters::active);
+  sample_endpoints(
+      counter("sluice_upstream_connects_total", "Connections to an endpoint that came to stand."),
+      &EndpointCounters::connects);
+
+  MetricFamily& duration = histogram("sluice_upstream_connect_duration_seconds",
+                                     "Time until a connection to an endpoint stood, TLS included.");
+  for (const UpstreamSource& upstream : sources_.upstreams) {
+    Observations<connect_bounds_us.size()> observations;
+    for (std::size_t i = 0; i <= connect_bounds_us.size(); ++i) {
+      observations.buckets[i] = upstream.counters->connect_buckets[i].get();
+    }
+    observations.sum = upstream.counters->connect_us_sum.get();
+    sample(duration, {{"upstream", upstream.name}}, connect_bounds_us, observations, us_per_second);
+  }
+}
+
+void Scrape::add_upstream_failures() {
+  MetricFamily& family =
+      counter("sluice_upstream_connect_failures_total",
+              "Attempts to connect that failed, by why; without an endpoint there was no attempt.");
+  const auto add = [&family](const UpstreamSource& upstream, const std::string& endpoint,
+                             ConnectFailure failure, const auto& counters) {
+    const SharedNumber& count = counters.failures[static_cast<std::size_t>(failure)];
+    sample(family,
+           {{"upstream", upstream.name}, {"endpoint", endpoint}, {"reason", label(failure)}},
+           static_cast<double>(count.get()));
+  };
+  for (const UpstreamSource& upstream : sources_.upstreams) {
+    for (const ConnectFailure failure : {ConnectFailure::no_endpoint, ConnectFailure::full}) {
+      add(upstream, "none", failure, *upstream.counters);
+    }
+    for (const UpstreamSource::Endpoint& endpoint : upstream.endpoints) {
+      for (const ConnectFailure failure :
+           {ConnectFailure::refused, ConnectFailure::unreachable, ConnectFailure::reset,
+            ConnectFailure::timeout, ConnectFailure::tls, ConnectFailure::unresolved,
+            ConnectFailure::descriptors}) {
+        add(upstream, endpoint.name, failure, *endpoint.counters);
+      }
+    }
+  }
+  sample_upstreams(counter("sluice_upstream_connect_retries_total",
+                           "Attempts to connect after one that failed, for the same client."),
+                   &UpstreamCounters::retries);
+}
+
+void Scrape::add_upstream_health() {
+  sample_endpoints(gauge("sluice_upstream_endpoint_up",
+                         "1 if the endpoint is healthy and not ejected, otherwise 0."),
+                   &EndpointCounters::up);
+
+  MetricFamily& ejections =
+      counter("sluice_upstream_ejections_total", "Endpoints that went out of use, by the cause.");
+  for (const UpstreamSource& upstream : sources_.upstreams) {
+    const auto add = [&](const char* cause, const SharedNumber& number) {
+      sample(ejections, {{"upstream", upstream.name}, {"cause", cause}},
+             static_cast<double>(number.get()));
+    };
+    add("connect", upstream.counters->ejections_connect);
+    add("health", upstream.counters->ejections_health);
+  }
+}
+
+void Scrape::add_upstream_requests() {
+  sample_upstreams(
+      counter("sluice_upstream_requests_total", "HTTP requests to an upstream, upgrades included."),
+      &UpstreamCounters::requests);
+  sample_upstreams(counter("sluice_upstream_request_failures_total",
+                           "HTTP requests to an upstream that got no whole response."),
+                   &UpstreamCounters::request_failures);
+  sample_upstreams(counter("sluice_upstream_connections_reused_total",
+                           "HTTP requests that went over a kept connection."),
+                   &UpstreamCounters::reused);
+  sample_upstreams(counter("sluice_upstream_handshake_invalid_total",
+                           "Answers 101 of an upstream that break RFC 6455, and were refused."),
+                   &UpstreamCounters::handshake_invalid);
+}
+
+void Scrape::sample_upstreams(MetricFamily& family, SharedNumber UpstreamCounters::*number) const {
+  for (const UpstreamSource& upstream : sources_.upstreams) {
+    const SharedNumber& count = upstream.counters->*number;
+    sample(family, {{"upstream", upstream.name}}, static_cast<double>(count.get()));
+  }
+}
+
+void Scrape::sample_endpoints(MetricFamily& family, SharedNumber EndpointCounters::*number) const {
+  for (const UpstreamSource& upstream : sources_.upstreams) {
+    for (const UpstreamSource::Endpoint& endpoint : upstream.endpoints) {
+      const SharedNumber& count = endpoint.counters->*number;
+      sample(family, {{"upstream", upstream.name}, {"endpoint", endpoint.name}},
+             static_cast<double>(count.get()));
+    }
   }
 }
 

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "metrics/counters.h"
+#include "metrics/upstream_counters.h"
 
 namespace sluice::metrics {
 
@@ -19,6 +20,7 @@ struct Sources {
   const std::atomic<bool>* draining = nullptr;
   // Config::routes by index. Unique, and none of them "none": that names the requests without one.
   std::vector<std::string> route_names;
+  std::vector<UpstreamSource> upstreams;  // names unique; so are the endpoints' in each
   std::uint32_t plugin_abi = 0;
   double config_last_reload_success_seconds = 0;  // since the Unix epoch
 };

@@ -20,6 +20,8 @@ const char* label(ConnectFailure failure) {
       return "no_endpoint";
     case ConnectFailure::full:
       return "full";
+    case ConnectFailure::descriptors:
+      return "descriptors";
     case ConnectFailure::count:
       break;
   }

@@ -6,6 +6,8 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <string>
+#include <vector>
 
 namespace sluice::metrics {
 
@@ -20,6 +22,7 @@ enum class ConnectFailure : std::uint8_t {
   unresolved,   // 502: the name has no address
   no_endpoint,  // 503: none is left to try
   full,         // 503: max_connections
+  descriptors,  // 503: the process has none left, which is no endpoint's fault
   count,
 };
 inline constexpr std::size_t connect_failure_count =
@@ -55,6 +58,18 @@ struct UpstreamCounters {
   SharedNumber connect_us_sum;
   SharedNumber requests, request_failures, reused;  // HTTP requests; over a kept connection
   SharedNumber handshake_invalid;                   // a 101 that was none
+};
+
+// What a scrape reads of one upstream. Nothing here is null, and all of it outlives the scrape.
+struct UpstreamSource {
+  struct Endpoint {
+    std::string name;
+    const EndpointCounters* counters;
+  };
+
+  std::string name;
+  const UpstreamCounters* counters;
+  std::vector<Endpoint> endpoints;
 };
 
 }  // namespace sluice::metrics

@@ -2,6 +2,7 @@
 
 #include <arpa/inet.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <charconv>
 #include <cstddef>
@@ -42,6 +43,28 @@ std::string Endpoint::to_string() const {
   if (v6_.sin6_family == AF_INET) return ip() + ":" + std::to_string(ntohs(v4_.sin_port));
   if (v6_.sin6_family == AF_INET6) return "[" + ip() + "]:" + std::to_string(ntohs(v6_.sin6_port));
   return "unix";
+}
+
+std::uint16_t Endpoint::port() const {
+  if (family() == AF_INET) return ntohs(v4_.sin_port);
+  return family() == AF_INET6 ? ntohs(v6_.sin6_port) : 0;
+}
+
+Bytes Endpoint::ip_bytes() const {
+  const auto bytes_of = [](const auto& ip) {
+    return Bytes(reinterpret_cast<const std::uint8_t*>(&ip), sizeof ip);
+  };
+  if (family() == AF_INET) return bytes_of(v4_.sin_addr);
+  return family() == AF_INET6 ? bytes_of(v6_.sin6_addr) : Bytes();
+}
+
+Address::Address(const sockaddr* address, socklen_t size)
+    : size_(std::min<socklen_t>(size, sizeof storage_)) {
+  std::memcpy(&storage_, address, size_);
+}
+
+bool Address::operator==(const Address& other) const {
+  return size_ == other.size_ && std::memcmp(&storage_, &other.storage_, size_) == 0;
 }
 
 Result<Address> Address::parse(std::string_view text) {

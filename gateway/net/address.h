@@ -1,4 +1,4 @@
-// Address: where to listen, as routes.yaml writes it. Endpoint: the peer of an accepted socket.
+// Address: where to listen or to connect to. Endpoint: one end of a connected socket.
 #pragma once
 
 #include <netinet/in.h>
@@ -9,11 +9,12 @@
 #include <string>
 #include <string_view>
 
+#include "base/bytes.h"
 #include "base/result.h"
 
 namespace sluice::net {
 
-// The address of an IPv4, IPv6 or unix peer, in the space of the IPv6 one: connections keep it.
+// The address of an IPv4, IPv6 or unix end, in the space of the IPv6 one: connections keep it.
 class Endpoint {
  public:
   Endpoint() : v6_{} { v6_.sin6_family = AF_UNIX; }
@@ -21,6 +22,10 @@ class Endpoint {
 
   std::string to_string() const;  // "192.0.2.1:49152", "[::1]:49152", "unix"
   std::string ip() const;         // "192.0.2.1", "::1", "unix"
+
+  int family() const { return v6_.sin6_family; }  // AF_INET, AF_INET6, or AF_UNIX without a path
+  std::uint16_t port() const;                     // 0 for unix
+  Bytes ip_bytes() const;                         // 4 or 16, in network order; none for unix
 
  private:
   union {
@@ -31,10 +36,15 @@ class Endpoint {
 
 class Address {
  public:
+  // A copy of a socket address of any family.
+  Address(const sockaddr* address, socklen_t size);
+
   // "127.0.0.1:80", "[::1]:80", "localhost:80", "unix:/path". No names are looked up.
   static Result<Address> parse(std::string_view text);
   // The address that a socket is bound to: tells which port the kernel chose for port 0.
   static Result<Address> of_socket(int fd);
+
+  bool operator==(const Address& other) const;
 
   int family() const { return storage_.ss_family; }
   const sockaddr* raw() const { return reinterpret_cast<const sockaddr*>(&storage_); }
@@ -45,6 +55,8 @@ class Address {
   std::string to_string() const;
 
  private:
+  Address() = default;
+
   sockaddr_storage storage_{};
   socklen_t size_ = 0;
 };

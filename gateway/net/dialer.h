@@ -3,15 +3,19 @@
 // Destroying it gives the attempt up. It has no timer of its own: whoever owns it has the deadline.
 #pragma once
 
+#include <cstddef>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "base/fd.h"
 #include "base/result.h"
 #include "net/address.h"
 #include "net/socket.h"
 #include "net/tls_client_context.h"
 #include "uv/poll.h"
+#include "uv/timer.h"
 
 namespace sluice::net {
 
@@ -22,17 +26,19 @@ class Dialer final : private uv::Poll::Owner, private Transport::Owner {
   class Owner {
    public:
     // The stream stands, TLS included. Take it, and call set_owner() on it at once; nothing was
-    // read from it, and reading is off.
+    // read from it, and reading is off. A server that asks for a client certificate (TLS 1.3)
+    // judges it after this, and says so with a failure of the stream.
     virtual void on_dialled(std::unique_ptr<Transport> transport) = 0;
-    // Comes once, and last. `error` is a sentence for the log.
+    // The last address that was tried has failed. `error` is a sentence for the log.
     virtual void on_dial_failed(Failure failure, const Error& error) = 0;
 
    protected:
     ~Owner() = default;
   };
 
-  // Tries the addresses in order until one answers. The owner hears of it from the loop, never from
-  // inside the constructor. `tls` may be null; it, the loop and the buffers outlive the transport.
+  // Tries the addresses in order until one answers. The owner hears of it once, from the loop and
+  // never from inside the constructor; the dialer is done then and may be destroyed. `tls` may be
+  // null; the loop and the buffers outlive the transport.
   // `server_name` is for SNI and verification; an IP address is verified as one and sends no SNI.
   // `prologue` goes out first, in the clear (a PROXY protocol header); it may be empty.
   Dialer(uv::Loop& loop, IoBuffers& buffers, std::vector<Address> addresses,
@@ -43,15 +49,42 @@ class Dialer final : private uv::Poll::Owner, private Transport::Owner {
   Dialer& operator=(const Dialer&) = delete;
 
  private:
-  struct State;  // for net/dialer.cc to define as it needs; members may change freely
+  struct Trouble {
+    Failure failure;
+    Error error;
+  };
+  static Failure failure_of(int error);
+
+  std::string address() const;  // the present one
+  void try_next();
+  bool try_address(const Address& address);
   void on_poll(uv::Poll::Events events) override;
+  void on_connected();
+  void note(int error);
+  void give_up_socket();
+
   void on_secure() override;
-  void on_receive(MutableBytes bytes) override;
+  void on_receive(MutableBytes) override {}
   void on_end() override;
-  void on_sent() override;
+  void on_sent() override {}
   void on_failure(FailureKind kind, const Error& error) override;
 
-  std::unique_ptr<State> state_;
+  void tell();
+
+  uv::Loop& loop_;
+  IoBuffers& buffers_;
+  const std::vector<Address> addresses_;
+  const std::shared_ptr<const TlsClientContext> tls_;
+  const std::string server_name_;
+  const std::string prologue_;
+  Dialer::Owner& owner_;
+
+  std::size_t tried_ = 0;  // of the addresses; the last of them is the present one
+  std::optional<Fd> fd_;   // while it connects; closed after poll_
+  std::optional<uv::Poll> poll_;
+  std::unique_ptr<Transport> transport_;
+  std::optional<Trouble> trouble_;
+  uv::Timer tell_;  // with no delay: the owner is not told from inside of somebody else's call
 };
 
 }  // namespace sluice::net

@@ -75,7 +75,8 @@ void Socket::on_poll(uv::Poll::Events events) {
 bool Socket::read_once() {
   ssize_t count = 0;
   do {
-    count = ::recv(fd_.get(), buffers_.received.get(), IoBuffers::receive_bytes, 0);
+    count = ::recv(fd_.get(), buffers_.received.get(), IoBuffers::receive_bytes,
+                   peeking_ ? MSG_PEEK : 0);
   } while (count < 0 && errno == EINTR);
   if (count > 0) {
     on_read({buffers_.received.get(), static_cast<std::size_t>(count)});
@@ -89,6 +90,13 @@ bool Socket::read_once() {
     fail(FailureKind::reset, fail_errno("receive", errno).value());
   }
   return false;
+}
+
+// The bytes are there, so one call gets them all; they are what the buffer holds already.
+void Socket::take(std::size_t size) {
+  while (size > 0 && ::recv(fd_.get(), buffers_.received.get(), size, 0) < 0 && errno == EINTR) {
+    continue;
+  }
 }
 
 void Socket::write(ByteQueue& queue) {
@@ -122,6 +130,13 @@ void Socket::reset_on_close() {
 void Socket::set_user_timeout(std::uint64_t timeout_ms) {
   const auto timeout = static_cast<unsigned int>(timeout_ms);
   setsockopt(fd_.get(), IPPROTO_TCP, TCP_USER_TIMEOUT, &timeout, sizeof timeout);
+}
+
+Endpoint Socket::local_endpoint() const {
+  sockaddr_storage address{};
+  socklen_t size = sizeof address;
+  ::getsockname(fd_.get(), reinterpret_cast<sockaddr*>(&address), &size);
+  return Endpoint(address);
 }
 
 void Socket::fail(FailureKind kind, const Error& error) {

@@ -30,6 +30,7 @@ class Socket : public Transport, private uv::Poll::Owner {
   void reset_on_close() override;
   void set_user_timeout(std::uint64_t timeout_ms) override;
   SendProgress progress() const override { return send_progress(fd_.get()); }
+  Endpoint local_endpoint() const override;
   bool blocked() const override { return blocked_; }
 
  protected:
@@ -43,6 +44,13 @@ class Socket : public Transport, private uv::Poll::Owner {
   void write(ByteQueue& queue);
   void shutdown_write();
   void fail(FailureKind kind, const Error& error);
+
+  // While peeking, what on_read() is given stays in the kernel, and take() says how much of it was
+  // used: for a handshake, behind which the first bytes may be for the stream's next owner.
+  void peek(bool wanted) { peeking_ = wanted; }
+  bool peeking() const { return peeking_; }
+  void take(std::size_t size);
+
   bool failed() const { return failed_; }
 
   IoBuffers& buffers_;
@@ -60,6 +68,7 @@ class Socket : public Transport, private uv::Poll::Owner {
   bool ended_ : 1 = false;
   bool failed_ : 1 = false;
   bool write_failed_ : 1 = false;
+  bool peeking_ : 1 = false;
   uv::Poll poll_;
 };
 

@@ -11,10 +11,10 @@ using SSL_CTX = struct ssl_ctx_st;
 namespace sluice::net {
 
 struct TlsClientSettings {
-  std::string ca_file;    // PEM; empty: the system's
-  std::string cert_file;  // PEM, leaf first; empty: no client certificate
-  std::string key_file;   // PEM
-  bool verify = true;     // the chain, and that the certificate is the server's
+  std::string ca_file = {};    // PEM; empty: the system's
+  std::string cert_file = {};  // PEM, leaf first; empty: no client certificate
+  std::string key_file = {};   // PEM
+  bool verify = true;          // the chain, and that the certificate is the server's
 };
 
 // Not changed after it was made; may be shared by threads. TLS 1.2 or later; ALPN http/1.1 is not

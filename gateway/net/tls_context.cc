@@ -1,23 +1,14 @@
 #include "net/tls_context.h"
 
-#include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
 
 #include <string_view>
-#include <system_error>
+
+#include "net/tls_rules.h"
 
 namespace sluice::net {
 namespace {
-
-std::string openssl_reason() {
-  const unsigned long code = ERR_get_error();
-  ERR_clear_error();
-  // For errors of the system OpenSSL has no text of its own.
-  if (ERR_SYSTEM_ERROR(code)) return std::generic_category().message(ERR_GET_REASON(code));
-  const char* reason = code == 0 ? nullptr : ERR_reason_error_string(code);
-  return reason == nullptr ? "unknown error" : reason;
-}
 
 // We speak HTTP/1.1 and nothing else. A client that insists on other protocols is refused with the
 // alert no_application_protocol (RFC 7301 3.2), so that nobody can make a browser mistake one
@@ -60,29 +51,17 @@ Result<TlsContext::ContextPtr> TlsContext::load(const TlsSettings::Certificate& 
                                                 bool tls1_3_only) {
   ContextPtr context(SSL_CTX_new(TLS_server_method()));
   SSL_CTX* ctx = context.get();
-  SSL_CTX_set_min_proto_version(ctx, tls1_3_only ? TLS1_3_VERSION : TLS1_2_VERSION);
-  SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION |
-                               SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_IGNORE_UNEXPECTED_EOF);
-  // An idle connection holds no record buffers; a write may take a part, from wherever the bytes
-  // have moved to.
-  SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
-                            SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+  apply_tls_rules(ctx);
+  if (tls1_3_only) SSL_CTX_set_min_proto_version(ctx, TLS1_3_VERSION);
+  SSL_CTX_set_options(ctx, SSL_OP_CIPHER_SERVER_PREFERENCE);
+  // Sessions are not cached: tickets resume them, without memory of ours.
   static constexpr unsigned char session_context[] = "sluice";
   SSL_CTX_set_session_id_context(ctx, session_context, sizeof session_context - 1);
-  SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);  // tickets resume, no server memory
-  SSL_CTX_set_max_early_data(ctx, 0);                       // no replayable upgrades
+  SSL_CTX_set_max_early_data(ctx, 0);  // no replayable upgrades
   SSL_CTX_set_alpn_select_cb(ctx, choose_protocol, nullptr);
 
-  ERR_clear_error();
-  if (SSL_CTX_use_certificate_chain_file(ctx, certificate.cert_file.c_str()) != 1) {
-    return fail("certificate " + certificate.cert_file + ": " + openssl_reason());
-  }
-  if (SSL_CTX_use_PrivateKey_file(ctx, certificate.key_file.c_str(), SSL_FILETYPE_PEM) != 1) {
-    return fail("private key " + certificate.key_file + ": " + openssl_reason());
-  }
-  if (SSL_CTX_check_private_key(ctx) != 1) {
-    return fail("private key " + certificate.key_file + " does not belong to certificate " +
-                certificate.cert_file);
+  if (auto used = use_certificate(ctx, certificate.cert_file, certificate.key_file); !used) {
+    return tl::unexpected(used.error());
   }
   return context;
 }

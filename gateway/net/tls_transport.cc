@@ -3,6 +3,7 @@
 #include <openssl/bio.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
+#include <openssl/x509v3.h>
 
 #include <algorithm>
 #include <cstring>
@@ -22,14 +23,29 @@ constexpr std::size_t encrypted_bytes_max = 2 * encrypted_bytes_high;
 TlsTransport::TlsTransport(uv::Loop& loop, IoBuffers& buffers, int fd, const TlsContext& context,
                            Transport::Owner& owner)
     : Socket(loop, buffers, fd, owner),
-      context_(context),
+      context_(&context),
       ssl_(SSL_new(context.initial())),
       encrypted_(buffers.pool) {
+  use_own_bio();
+  SSL_set_accept_state(ssl_.get());
+}
+
+TlsTransport::TlsTransport(uv::Loop& loop, IoBuffers& buffers, int fd,
+                           const TlsClientContext& context, Transport::Owner& owner)
+    : Socket(loop, buffers, fd, owner),
+      context_(nullptr),
+      ssl_(SSL_new(context.raw())),
+      encrypted_(buffers.pool) {
+  use_own_bio();
+  SSL_set_connect_state(ssl_.get());
+  peek(true);
+}
+
+void TlsTransport::use_own_bio() {
   BIO* bio = BIO_new(bio_method());
   BIO_set_data(bio, this);
   BIO_set_init(bio, 1);
   SSL_set_bio(ssl_.get(), bio, bio);  // one reference: ssl_ owns it
-  SSL_set_accept_state(ssl_.get());
 }
 
 TlsTransport::~TlsTransport() = default;
@@ -43,12 +59,41 @@ const char* TlsTransport::tls_version() const {
 }
 
 bool TlsTransport::is_misdirected(const std::string& host) const {
-  return context_.is_misdirected(ssl_.get(), host);
+  return context_ != nullptr && context_->is_misdirected(ssl_.get(), host);
+}
+
+void TlsTransport::start_handshake(const std::string& server_name, std::string_view prologue) {
+  if (!expect_server(server_name)) {
+    fail(FailureKind::tls, Error{"TLS handshake: \"" + server_name + "\" is no server's name"});
+    return;
+  }
+  encrypted_.append(as_bytes(prologue));
+  advance_handshake();
+  if (!failed()) flush();
+}
+
+// Without a name OpenSSL would take a certificate for any.
+bool TlsTransport::expect_server(std::string_view name) {
+  if (name.starts_with('[') && name.ends_with(']')) name = name.substr(1, name.size() - 2);
+  X509_VERIFY_PARAM* rules = SSL_get0_param(ssl_.get());
+  const std::string text(name.ends_with('.') ? name.substr(0, name.size() - 1) : name);
+  if (X509_VERIFY_PARAM_set1_ip_asc(rules, text.c_str()) == 1) return true;
+  if (text.empty()) return SSL_get_verify_mode(ssl_.get()) == SSL_VERIFY_NONE;
+  X509_VERIFY_PARAM_set_hostflags(rules, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+  return X509_VERIFY_PARAM_set1_host(rules, text.data(), text.size()) == 1 &&
+         SSL_set_tlsext_host_name(ssl_.get(), text.c_str()) == 1;
 }
 
 void TlsTransport::on_read(MutableBytes bytes) {
   received_ = bytes;
-  if (established_ || handshake()) decrypt();
+  if (!established_) advance_handshake();
+  if (peeking()) {
+    // What is left unread makes the close a reset, which would overtake our alert.
+    take(failed() ? bytes.size() : bytes.size() - received_.size());
+    received_ = {};
+    peek(!established_);
+  }
+  if (established_) decrypt();
   received_ = {};
   // OpenSSL may have answered by itself: the handshake, a key update, an alert. While the kernel
   // refuses bytes they wait for the others, and the owner is told by on_sent() that it took them.
@@ -57,16 +102,15 @@ void TlsTransport::on_read(MutableBytes bytes) {
   if (encrypted_.size() > encrypted_bytes_max && !failed()) fail_tls("flood");
 }
 
-bool TlsTransport::handshake() {
+void TlsTransport::advance_handshake() {
   ERR_clear_error();
   const int status = SSL_do_handshake(ssl_.get());
   if (status == 1) {
     established_ = true;
     owner_->on_secure();
-    return true;
+  } else if (SSL_get_error(ssl_.get(), status) != SSL_ERROR_WANT_READ) {
+    fail_tls("handshake");
   }
-  if (SSL_get_error(ssl_.get(), status) != SSL_ERROR_WANT_READ) fail_tls("handshake");
-  return false;
 }
 
 void TlsTransport::decrypt() {
@@ -127,12 +171,22 @@ void TlsTransport::shutdown() {
 }
 
 void TlsTransport::fail_tls(const char* what) {
+  const std::string reason = reason_of_failure();
+  write(encrypted_);  // the alert that tells the peer
+  fail(FailureKind::tls, Error{std::string("TLS ") + what + ": " + reason});
+}
+
+std::string TlsTransport::reason_of_failure() const {
   const unsigned long code = ERR_get_error();
   ERR_clear_error();
   const char* reason = code == 0 ? nullptr : ERR_reason_error_string(code);
-  write(encrypted_);  // the alert that tells the peer
-  fail(FailureKind::tls,
-       Error{std::string("TLS ") + what + ": " + (reason == nullptr ? "unexpected end" : reason)});
+  if (reason == nullptr) return "unexpected end";
+  if (ERR_GET_LIB(code) != ERR_LIB_SSL || ERR_GET_REASON(code) != SSL_R_CERTIFICATE_VERIFY_FAILED) {
+    return reason;
+  }
+  // "certificate verify failed: certificate has expired"
+  return std::string(reason) + ": " +
+         X509_verify_cert_error_string(SSL_get_verify_result(ssl_.get()));
 }
 
 const BIO_METHOD* TlsTransport::bio_method() {

@@ -13,6 +13,7 @@
 #include "base/byte_queue.h"
 #include "base/bytes.h"
 #include "base/result.h"
+#include "net/address.h"
 #include "net/tcp_info.h"
 
 namespace sluice::net {
@@ -66,6 +67,9 @@ class Transport {
 
   // How far the peer has come with what was flushed. A system call.
   virtual SendProgress progress() const = 0;
+
+  // Our end of the stream. A system call.
+  virtual Endpoint local_endpoint() const = 0;
 
   // The kernel refused bytes at the last flush().
   virtual bool blocked() const = 0;

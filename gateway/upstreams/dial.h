@@ -3,7 +3,9 @@
 // Destroying it gives the attempt up. On the worker's thread.
 #pragma once
 
+#include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -55,11 +57,45 @@ class Dial final : public Turn::Mortal,
   ~Dial() override;
 
  private:
+  enum class State {
+    starting,    // until the turn ends
+    resolving,   // the endpoint has no address yet; looks again now and then
+    connecting,  // dialer_ is at work
+    failing,     // dialer_ has failed; until the turn ends
+    pausing,     // before an endpoint gets a second chance
+    over,        // the owner knows
+  };
+
   void on_deadline() override;
   void on_turn_end() override;
   void on_dialled(std::unique_ptr<net::Transport> transport) override;
   void on_dial_failed(net::Dialer::Failure failure, const Error& error) override;
-  // Private members as dial.cc needs them.
+
+  void begin_attempt();
+  void await_address();
+  void connect(std::vector<net::Address> addresses);
+  void fail_attempt(metrics::ConnectFailure reason, const std::string& why);
+  void pause();
+  void refuse(Upstream::NoEndpoint none);
+  void fail(DialFailure failure);
+  void set_deadline(std::uint64_t due_ms);
+  bool out_of_time() const;
+
+  WorkerContext& context_;
+  const std::shared_ptr<Upstream> upstream_;
+  const DialOptions options_;
+  Owner& owner_;
+  const std::uint64_t deadline_ms_;  // of all attempts, by the wheel's clock
+
+  State state_ = State::starting;
+  std::uint32_t attempts_ = 0;
+  std::vector<const Endpoint*> tried_;
+  std::optional<DialFailure> last_failure_;
+  // Of the present attempt.
+  Lease lease_;
+  std::uint64_t attempt_deadline_ms_ = 0;
+  std::uint64_t began_ns_ = 0;
+  std::unique_ptr<net::Dialer> dialer_;
 };
 
 }  // namespace sluice::upstreams

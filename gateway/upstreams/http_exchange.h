@@ -76,7 +76,8 @@ class HttpExchange final : public Turn::Mortal {
   };
 
   // The owner hears of nothing from inside the constructor or any call. In its events the owner may
-  // give the exchange to Turn::retire(), but not destroy it.
+  // give the exchange to Turn::retire(), but not destroy it; if more could follow that it does not
+  // want to hear, it calls cancel() first.
   HttpExchange(WorkerContext& context, HttpPool& pool, std::shared_ptr<Upstream> upstream,
                HttpRequest request, Owner& owner);
   ~HttpExchange() override;
@@ -87,12 +88,19 @@ class HttpExchange final : public Turn::Mortal {
   std::size_t request_buffered() const;  // plain bytes not yet in the kernel
   std::size_t request_buffered_tls() const;
 
-  // Whether the response is read.
+  // Whether the response is read. After pause() nothing of it is delivered, its end and what was
+  // received already included, until resume().
   void pause();
   void resume();
 
+  // No event comes any more, and the connection is closed. For somebody who is inside of an event.
+  void cancel();
+  // Who hears of what follows: the rest of a response may be somebody else's business.
+  void set_owner(Owner& owner);
+
   // After on_response() with status 101 (also inside of it). The exchange is over.
   Upgraded take_upgraded();
+  const HttpRequest& request() const;
   // The endpoint that answers; null before one was found. For the log.
   const Endpoint* endpoint() const;
 

@@ -1,12 +1,15 @@
 // Registry: the upstreams of the configuration by name. Shared by the workers; any thread.
 #pragma once
 
+#include <cstdint>
 #include <functional>
+#include <list>
 #include <map>
 #include <memory>
 #include <mutex>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <vector>
 
 #include "base/result.h"
@@ -34,10 +37,22 @@ class Registry {
   // it post to the Checker). Set before the workers start.
   void when_made(std::function<void(std::shared_ptr<Upstream>)> made) { made_ = std::move(made); }
 
+  // For metrics::Sources, which this outlives: the upstreams of the configuration, and "on demand"
+  // if there can be any.
+  std::vector<metrics::UpstreamSource> sources(bool with_on_demand) const;
+
  private:
+  using OnDemand = std::list<std::shared_ptr<Upstream>>;
+
   std::map<std::string, std::shared_ptr<Upstream>, std::less<>> upstreams_;
   std::function<void(std::shared_ptr<Upstream>)> made_;
-  mutable std::mutex mutex_;  // guards what on_demand() made
+
+  // What all that on_demand() made counts into.
+  const Upstream::Counters on_demand_counters_ = {std::make_shared<metrics::UpstreamCounters>(),
+                                                  std::make_shared<metrics::EndpointCounters>()};
+  mutable std::mutex mutex_;
+  OnDemand on_demand_;  // guarded by mutex_; the latest asked for first
+  std::unordered_map<std::string_view, OnDemand::iterator> by_address_;  // guarded by mutex_
 };
 
 }  // namespace sluice::upstreams

@@ -18,7 +18,8 @@ Loop::Loop() {
   prepare_->data = this;
   uv_prepare_start(prepare_.get(), [](uv_prepare_t* handle) {
     auto* self = static_cast<Loop*>(handle->data);
-    if (self != nullptr && self->turn_end_) self->turn_end_();
+    if (self == nullptr) return;
+    for (const auto& [id, hook] : self->turn_ends_) hook();
   });
   uv_unref(reinterpret_cast<uv_handle_t*>(prepare_.get()));
 }
@@ -43,6 +44,15 @@ void Loop::post(std::function<void()> work) {
   uv_async_send(wake_.get());
 }
 
+Loop::HookId Loop::at_turn_end(std::function<void()> hook) {
+  turn_ends_.emplace_back(++last_hook_, std::move(hook));
+  return last_hook_;
+}
+
+void Loop::forget(HookId id) {
+  std::erase_if(turn_ends_, [&](const auto& hook) { return hook.first == id; });
+}
+
 void Loop::run_posted() {
   std::vector<std::function<void()>> posted;
   {
@@ -59,6 +69,8 @@ Result<> Loop::close() {
   uv_run(&loop_, UV_RUN_NOWAIT);
   // A second turn for handles that close callbacks of the first have closed.
   uv_run(&loop_, UV_RUN_NOWAIT);
+  // What a thread of libuv is still at (a look-up of a name) cannot be taken from it.
+  while (loop_.active_reqs.count > 0) uv_run(&loop_, UV_RUN_ONCE);
   const int status = uv_loop_close(&loop_);
   closed_ = status == 0;
   if (!closed_) return fail(std::string("uv_loop_close: ") + uv_strerror(status));

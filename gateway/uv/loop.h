@@ -8,6 +8,7 @@
 #include <functional>
 #include <mutex>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/result.h"
@@ -31,11 +32,14 @@ class Loop {
   // Runs `work` on the loop's thread, soon and in order. Any thread.
   void post(std::function<void()> work);
 
-  // Calls `hook` once a turn, after all events and before the loop sleeps. One hook a loop.
-  void at_turn_end(std::function<void()> hook) { turn_end_ = std::move(hook); }
+  // Calls `hook` once a turn, after all events and before the loop sleeps, until it is forgotten.
+  // Hooks are called in the order in which they came. Not to be called from inside of a hook.
+  using HookId = std::uint64_t;
+  HookId at_turn_end(std::function<void()> hook);
+  void forget(HookId id);
 
-  // Closes the loop's own handles and lets every pending close callback run. Fails if a handle is
-  // left that nobody closed: a leak.
+  // Closes the loop's own handles and lets every pending close callback run; waits for look-ups
+  // that were forgotten (uv/lookup.h). Fails if a handle is left that nobody closed: a leak.
   Result<> close();
 
   // Milliseconds of a monotonic clock, read once a turn.
@@ -48,7 +52,8 @@ class Loop {
   uv_loop_t loop_;
   HandlePtr<uv_async_t> wake_;
   HandlePtr<uv_prepare_t> prepare_;
-  std::function<void()> turn_end_;
+  std::vector<std::pair<HookId, std::function<void()>>> turn_ends_;
+  HookId last_hook_ = 0;
   std::mutex mutex_;
   std::vector<std::function<void()>> posted_;  // guarded by mutex_
   bool closed_ = false;

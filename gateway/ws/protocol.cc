@@ -113,8 +113,10 @@ std::optional<Event> Protocol::data_event() {
   event->message_type = message_type_;
   event->message_start = !message_started_;
   event->frame_start = !frame_started_;
+  if (!frame_started_) event->frame_bytes = frame_left_;
   event->payload = take_payload();
   event->frame_end = frame_left_ == 0;
+  event->fin = frame_fin_;
   event->message_end = event->frame_end && frame_fin_;
   if (is_valid_text(event->payload, event->message_end)) {
     frame_started_ = message_started_ = true;
@@ -128,7 +130,7 @@ std::optional<Event> Protocol::data_event() {
 // RFC 6455 8.1: an endpoint that finds a byte stream not to be valid UTF-8 fails the connection. It
 // is found at the first byte that cannot be right, be the frame complete or not.
 bool Protocol::is_valid_text(Bytes piece, bool message_end) {
-  if (message_type_ != MessageType::text) return true;
+  if (message_type_ != MessageType::text || !limits_->validate_utf8) return true;
   return utf8_.feed(piece) && (!message_end || utf8_.complete());
 }
 
@@ -255,16 +257,45 @@ void Protocol::send_masked(FrameHeader header, Bytes payload, ByteQueue& out) {
   header.masked = true;
   header.mask = random_mask();
   write_header(header, out.reserve(header_size(payload.size(), true)));
-  // The caller's bytes are not ours to change, so they are masked in the queue; max_reserve is a
-  // multiple of four, so that every piece begins at the mask's first byte.
-  static_assert(ByteQueue::max_reserve % 4 == 0);
+  append_masked(payload, header.mask, 0, out);
+}
+
+// The caller's bytes are not ours to change, so they are masked in the queue.
+void Protocol::append_masked(Bytes payload, std::uint32_t mask, std::size_t offset,
+                             ByteQueue& out) {
   while (!payload.empty()) {
     const std::size_t count = std::min(payload.size(), ByteQueue::max_reserve);
     std::uint8_t* room = out.reserve(count);
     std::memcpy(room, payload.data(), count);
-    apply_mask({room, count}, header.mask, 0);
+    apply_mask({room, count}, mask, offset);
+    offset += count;
     payload = payload.subspan(count);
   }
+}
+
+void Protocol::begin_frame(MessageType type, bool first, bool last, std::uint64_t payload_bytes,
+                           ByteQueue& out) {
+  assert(!in_frame());
+  // RFC 6455 5.5.1: no data frame after a Close frame.
+  if (close_sent_) return;
+  FrameHeader header;
+  header.fin = last;
+  header.opcode = first ? static_cast<Opcode>(type) : Opcode::continuation;
+  header.payload_bytes = payload_bytes;
+  header.masked = role_ == Role::client;
+  if (header.masked) header.mask = random_mask();
+  sending_left_ = payload_bytes;
+  sending_mask_ = header.mask;
+  sending_offset_ = 0;
+  write_header(header, out.reserve(header_size(payload_bytes, header.masked)));
+}
+
+void Protocol::send_payload(Bytes piece, ByteQueue& out) {
+  assert(piece.size() <= sending_left_);
+  sending_left_ -= piece.size();
+  if (role_ == Role::server) return out.append(piece);
+  append_masked(piece, sending_mask_, sending_offset_, out);
+  sending_offset_ = static_cast<std::uint8_t>((sending_offset_ + piece.size()) % 4);
 }
 
 }  // namespace sluice::ws

@@ -25,6 +25,7 @@ enum class Role : std::uint8_t { server, client };
 struct ProtocolLimits {
   std::uint64_t message_bytes_max = 0;  // payload of all fragments; 0: no limit. Above: 1009
   std::uint32_t fragments_max = 0;      // frames of one message; 0: no limit. Above: 1008
+  bool validate_utf8 = true;            // of text messages; not valid: 1007
 };
 
 struct Event {
@@ -42,7 +43,9 @@ struct Event {
   bool message_end = false;                        // data: the last piece of the message
   bool frame_start = false;                        // data: the first piece of its frame
   bool frame_end = false;                          // data: the last piece of its frame
-  std::uint16_t close_code = 0;  // close: what was received, or 1005; failure: what to send
+  bool fin = false;                                // data: its frame is the last of the message
+  std::uint16_t close_code = 0;   // close: what was received, or 1005; failure: what to send
+  std::uint64_t frame_bytes = 0;  // data, with frame_start: the payload that the header announced
   // data, ping, pong: the payload, unmasked. close, failure: the reason, valid UTF-8 of at most 123
   // bytes. Valid until the next receive().
   MutableBytes payload;
@@ -66,9 +69,15 @@ class Protocol {
   // Each appends one frame to `out`. Data frames are ignored after send_close() (RFC 6455 5.5.1).
   // Text must be valid UTF-8 over the whole message.
   void send_message(MessageType type, Bytes payload, ByteQueue& out);
-  // One fragment of a message, of no other in between. For whoever has a message only in parts; the
-  // gateway has whole ones, so today that is the tests' peer and the fuzz target.
+  // One fragment of a message, of no other in between.
   void send_fragment(MessageType type, Bytes payload, bool first, bool last, ByteQueue& out);
+  // One frame in pieces: the header, then exactly `payload_bytes` with send_payload(). Nothing else
+  // may be sent in between. For relays, which pass on a frame before it has arrived whole.
+  void begin_frame(MessageType type, bool first, bool last, std::uint64_t payload_bytes,
+                   ByteQueue& out);
+  void send_payload(Bytes piece, ByteQueue& out);
+  // A frame was begun and is not finished.
+  bool in_frame() const { return sending_left_ != 0; }
   // At most 125 bytes of payload; the rest is cut off.
   void send_ping(Bytes payload, ByteQueue& out);
   void send_pong(Bytes payload, ByteQueue& out);
@@ -113,6 +122,7 @@ class Protocol {
 
   void send_frame(Opcode opcode, bool fin, Bytes payload, ByteQueue& out);
   void send_masked(FrameHeader header, Bytes payload, ByteQueue& out);
+  static void append_masked(Bytes payload, std::uint32_t mask, std::size_t offset, ByteQueue& out);
 
   const ProtocolLimits* limits_;
   MutableBytes input_;
@@ -121,8 +131,11 @@ class Protocol {
   // Only while a control frame is incomplete, so that idle connections hold no memory for it.
   std::unique_ptr<ControlPayload> gathering_;
   std::unique_ptr<ControlPayload> delivered_;  // what the last event points to; until receive()
-  std::uint32_t mask_ = 0;                     // of the present frame
-  std::uint32_t fragments_ = 0;                // frames of the present message so far
+  std::uint64_t sending_left_ = 0;   // payload bytes of the frame that is being sent in pieces
+  std::uint32_t sending_mask_ = 0;   // of that frame, as a client
+  std::uint8_t sending_offset_ = 0;  // where in that mask the next byte is
+  std::uint32_t mask_ = 0;           // of the present frame
+  std::uint32_t fragments_ = 0;      // frames of the present message so far
   HeaderParser header_;
   std::uint8_t mask_offset_ = 0;  // where in the mask the next payload byte is
   Utf8Validator utf8_;
@@ -138,6 +151,6 @@ class Protocol {
 };
 
 // One a connection, idle ones included.
-static_assert(sizeof(Protocol) <= 104);
+static_assert(sizeof(Protocol) <= 120);
 
 }  // namespace sluice::ws

@@ -34,15 +34,21 @@ struct CertificateFiles {
   std::string key;
 };
 
+struct CertificateWishes {
+  std::string alternative_name = {};  // as OpenSSL writes it: "IP:127.0.0.1"; empty: "DNS:<name>"
+  long ends_s = 3600;                 // from now
+};
+
 // For one DNS name; also valid for the wildcard if the name is one.
-inline CertificateFiles make_certificate(const TemporaryFolder& folder, const std::string& name) {
+inline CertificateFiles make_certificate(const TemporaryFolder& folder, const std::string& name,
+                                         const CertificateWishes& wishes = {}) {
   const std::unique_ptr<EVP_PKEY, void (*)(EVP_PKEY*)> key(EVP_EC_gen("P-256"), EVP_PKEY_free);
   const std::unique_ptr<X509, void (*)(X509*)> certificate(X509_new(), X509_free);
   X509* x509 = certificate.get();
   X509_set_version(x509, 2);
   ASN1_INTEGER_set(X509_get_serialNumber(x509), 1);
-  X509_gmtime_adj(X509_getm_notBefore(x509), -3600);
-  X509_gmtime_adj(X509_getm_notAfter(x509), 3600);
+  X509_gmtime_adj(X509_getm_notBefore(x509), -7200);
+  X509_gmtime_adj(X509_getm_notAfter(x509), wishes.ends_s);
   X509_set_pubkey(x509, key.get());
   X509_NAME_add_entry_by_txt(X509_get_subject_name(x509), "CN", MBSTRING_ASC,
                              reinterpret_cast<const unsigned char*>(name.c_str()), -1, -1, 0);
@@ -50,8 +56,10 @@ inline CertificateFiles make_certificate(const TemporaryFolder& folder, const st
   X509V3_CTX context;
   X509V3_set_ctx_nodb(&context);
   X509V3_set_ctx(&context, x509, x509, nullptr, nullptr, 0);
+  const std::string alternative =
+      wishes.alternative_name.empty() ? "DNS:" + name : wishes.alternative_name;
   X509_EXTENSION* names =
-      X509V3_EXT_conf_nid(nullptr, &context, NID_subject_alt_name, ("DNS:" + name).c_str());
+      X509V3_EXT_conf_nid(nullptr, &context, NID_subject_alt_name, alternative.c_str());
   X509_add_ext(x509, names, -1);
   X509_EXTENSION_free(names);
   X509_sign(x509, key.get(), EVP_sha256());

@@ -34,6 +34,7 @@ class FakeTransport final : public net::Transport {
   void shutdown() override { shut_down = true; }
   void reset_on_close() override { reset = true; }
   net::SendProgress progress() const override { return sending; }
+  net::Endpoint local_endpoint() const override { return local; }
   void set_user_timeout(std::uint64_t timeout_ms) override { user_timeout_ms = timeout_ms; }
   bool blocked() const override { return blocked_; }
   std::size_t encrypted_bytes() const override { return encrypted; }
@@ -48,6 +49,7 @@ class FakeTransport final : public net::Transport {
   bool reset = false;
   std::uint64_t user_timeout_ms = 0;
   net::SendProgress sending;       // what the kernel says of the peer
+  net::Endpoint local;             // our end
   std::function<void()> on_flush;  // what happens first
 
  private:

@@ -66,16 +66,109 @@ void describe(Values& values, const std::string& name, const Listener& listener)
   values.put(name + "tls.min_version", listener.tls->min_version, TlsVersion::tls1_2);
 }
 
+void describe(Values& values, const std::string& name, const HealthCheck& check) {
+  const HealthCheck fallback;
+  values.out += name + "path = " + check.path + "\n";
+#define PUT(field) values.put(name + #field, check.field, fallback.field)
+  PUT(host);
+  PUT(interval_ms);
+  PUT(timeout_ms);
+  PUT(healthy_threshold);
+  PUT(unhealthy_threshold);
+#undef PUT
+}
+
+void describe(Values& values, const std::string& name, const UpstreamTls& tls) {
+  values.out += name + "ca_file = " + tls.ca_file + "\n";
+  values.put(name + "cert_file", tls.cert_file, {});
+  values.put(name + "key_file", tls.key_file, {});
+  values.put(name + "server_name", tls.server_name, {});
+  values.put(name + "verify", tls.verify, true);
+}
+
+void describe(Values& values, const std::string& name, const Upstream& upstream) {
+  const Upstream fallback;
+  for (const auto& [address, weight] : upstream.endpoints) {
+    values.out += name + "endpoint = " + address + " * " + std::to_string(weight) + "\n";
+  }
+  if (upstream.health_check) describe(values, name + "health_check.", *upstream.health_check);
+  if (upstream.tls) describe(values, name + "tls.", *upstream.tls);
+#define PUT(field) values.put(name + #field, upstream.field, fallback.field)
+  PUT(balance);
+  PUT(hash_on.kind);
+  PUT(hash_on.name);
+  PUT(outlier_detection.consecutive_failures);
+  PUT(outlier_detection.base_ejection_time_ms);
+  PUT(outlier_detection.max_ejection_time_ms);
+  PUT(outlier_detection.max_ejection_percent);
+  PUT(connect_timeout_ms);
+  PUT(connect_attempts);
+  PUT(connections_max);
+  PUT(slow_start_ms);
+  PUT(dns_refresh_ms);
+  PUT(on_endpoint_down);
+  PUT(idle_connections_max);
+  PUT(idle_timeout_ms);
+#undef PUT
+}
+
+void describe(Values& values, const std::string& name, const HeaderRules& rules) {
+  for (const auto& [header, value] : rules.set) {
+    values.out += name + "set = " + header + ": " + value + "\n";
+  }
+  values.put(name + "remove", rules.remove, {});
+}
+
+void describe(Values& values, const std::string& name, const PluginTarget& plugin) {
+  values.out += name + "plugin = " + plugin.plugin + "\n";
+}
+
+void describe(Values& values, const std::string& name, const StaticTarget& files) {
+  values.out += name + "static = " + files.root + " + " + files.index + "\n";
+}
+
+void describe(Values& values, const std::string& name, const TcpTarget& tcp) {
+  const TcpTarget fallback;
+  values.out += name + "tcp = " + tcp.upstream + "\n";
+  values.put(name + "tcp.frames", tcp.frames, fallback.frames);
+  values.put(name + "tcp.proxy_protocol", tcp.proxy_protocol, fallback.proxy_protocol);
+  for (const auto& [token, upstream] : tcp.tokens) {
+    values.out += name + "tcp.token = " + token + ": " + upstream + "\n";
+  }
+  values.put(name + "tcp.token_file", tcp.token_file, fallback.token_file);
+}
+
+void describe(Values& values, const std::string& name, const HttpTarget& http) {
+  const HttpTarget fallback;
+  values.out += name + "http = " + http.upstream + "\n";
+  values.put(name + "http.rewrite", http.rewrite, fallback.rewrite);
+  describe(values, name + "http.headers.", http.headers);
+  values.put(name + "http.validate_utf8", http.validate_utf8, fallback.validate_utf8);
+  values.put(name + "http.response_timeout_ms", http.response_timeout_ms,
+             fallback.response_timeout_ms);
+}
+
+void describe(Values& values, const std::string& name, const WebhookTarget& webhook) {
+  const WebhookTarget fallback;
+  values.out += name + "webhook = " + webhook.upstream + "\n";
+#define PUT(field) values.put(name + "webhook." + #field, webhook.field, fallback.field)
+  PUT(protocol);
+  PUT(rewrite);
+  describe(values, name + "webhook.headers.", webhook.headers);
+  PUT(grip);
+  PUT(grip_key);
+  PUT(grip_issuer);
+  PUT(channel_prefix);
+  PUT(response_timeout_ms);
+#undef PUT
+}
+
 void describe(Values& values, const std::string& name, const Route& route) {
   const Route fallback;
   values.put(name + "name", route.name, fallback.name);
   values.put(name + "host", route.host, fallback.host);
   values.put(name + "path", route.path, fallback.path);
-  if (const auto* files = std::get_if<StaticTarget>(&route.target)) {
-    values.out += name + "static = " + files->root + " + " + files->index + "\n";
-  } else {
-    values.out += name + "plugin = " + std::get<PluginTarget>(route.target).plugin + "\n";
-  }
+  std::visit([&](const auto& target) { describe(values, name, target); }, route.target);
   values.put(name + "allowed_origins", route.allowed_origins, fallback.allowed_origins);
   values.put(name + "require_origin", route.require_origin, fallback.require_origin);
   values.put(name + "subprotocols", route.subprotocols, fallback.subprotocols);
@@ -107,6 +200,9 @@ std::string describe(const Config& config) {
   PUT(workers);
   PUT(connections_max);
   PUT(metrics_address);
+  PUT(admin.address);
+  PUT(admin.key);
+  PUT(trusted_proxies);
   PUT(requests.headers_max);
   PUT(requests.head_bytes_max);
   PUT(requests.target_bytes_max);
@@ -121,6 +217,9 @@ std::string describe(const Config& config) {
   for (const auto& listener : config.listeners) describe(values, "listener.", listener);
   for (const auto& [id, plugin] : config.plugins) {
     values.out += "plugin." + id + " = " + plugin.library + " " + plugin.config + "\n";
+  }
+  for (const auto& [id, upstream] : config.upstreams) {
+    describe(values, "upstream." + id + ".", upstream);
   }
   for (const auto& route : config.routes) describe(values, "route.", route);
   return values.out;

@@ -2,6 +2,7 @@
 // position, and without growing.
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <ctime>
 #include <filesystem>
@@ -149,6 +150,46 @@ TEST_CASE("many different keys, plugins and routes cost no quadratic time") {
   CHECK(answer(plugins + "routes: [{path: /, plugin: p1}]\n") == "valid");
   CHECK(answer(routes) == "valid");
   CHECK(answer(config + "routes: [{path: /, plugin: p}]\n") == "valid");
+}
+
+TEST_CASE("many upstreams, endpoints, tokens and header fields cost no quadratic time") {
+  const std::string head = "listeners: [{address: \"0.0.0.0:1\"}]\n";
+  const std::string route = "routes:\n- path: /\n  ";
+  std::string upstreams = head + "upstreams:\n";
+  std::string endpoints = head + "upstreams:\n  a:\n    endpoints:\n";
+  std::string tokens = head + route + "tcp:\n    tokens:\n";
+  std::string unknown = tokens;
+  std::string headers = head + route + "http:\n    upstream: a:1\n    headers:\n      set:\n";
+  std::string proxies = head + "trusted_proxies:\n";
+  for (int i = 0; upstreams.size() < 900'000; ++i) {
+    upstreams += "  u" + std::to_string(i) + ": {endpoints: [\"a:1\"]}\n";
+  }
+  for (int i = 0; endpoints.size() < 900'000; ++i) {
+    endpoints += "    - h" + std::to_string(i) + ":1\n";
+  }
+  for (int i = 0; tokens.size() < 900'000; ++i) {
+    tokens += "      t" + std::to_string(i) + ": h" + std::to_string(i) + ":1\n";
+  }
+  for (int i = 0; unknown.size() < 900'000; ++i) {
+    unknown += "      t" + std::to_string(i) + ": h" + std::to_string(i) + "\n";
+  }
+  for (int i = 0; headers.size() < 900'000; ++i) {
+    headers += "        H" + std::to_string(i) + ": x\n";
+  }
+  for (int i = 0; proxies.size() < 900'000; ++i) {
+    proxies += "- " + std::to_string(1 + i % 200) + "." + std::to_string(i / 200 % 256) + "." +
+               std::to_string(i / 51'200) + ".7\n";
+  }
+  CHECK(answer(upstreams + route + "http: {upstream: u1}\n") == "valid");
+  CHECK(answer(upstreams + route + "http: {upstream: v1}\n") ==
+        "f:" + std::to_string(std::count(upstreams.begin(), upstreams.end(), '\n') + 3) +
+            ":20: no upstream \"v1\" is declared in \"upstreams\"; an address is a host and a "
+            "port: v1:80");
+  CHECK(answer(endpoints + route + "http: {upstream: a}\n") == "valid");
+  CHECK(answer(tokens) == "valid");
+  CHECK(answer(unknown).starts_with("f: there are more mistakes than are listed here"));
+  CHECK(answer(headers) == "valid");
+  CHECK(answer(proxies + route + "http: {upstream: \"a:1\"}\n") == "valid");
 }
 
 TEST_CASE("variables cannot make the file grow without bound") {

@@ -1,6 +1,7 @@
 // The JSON Schema and the tables of docs/configuration.md, written from the table of keys.
 #pragma once
 
+#include <map>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
@@ -71,6 +72,14 @@ class SchemaWriter final : public Keys {
     add(key, {{"type", "string"}, {"minLength", 1}}, field.empty() ? Json() : Json(field));
   }
 
+  void text_map(const Key& key, std::map<std::string, std::string>&, Syntax, Syntax) override {
+    add(key,
+        {{"type", "object"},
+         {"additionalProperties", {{"type", "string"}, {"minLength", 1}}},
+         {"minProperties", 1}},
+        Json());
+  }
+
   void texts(const Key& key, std::vector<std::string>& field, Syntax) override {
     add(key,
         {{"type", "array"},
@@ -88,19 +97,29 @@ class SchemaWriter final : public Keys {
     return true;
   }
 
-  void list(const Key& key, const std::function<void(std::size_t)>& item) override {
+  void section_or_off(const Key& key, bool&, const std::function<void()>& body) override {
+    Json schema = Json::object();
+    object(schema, body);
+    add(key, {{"anyOf", {{{"const", "off"}}, schema}}}, Json());
+  }
+
+  void list(const Key& key, const std::function<void(std::size_t)>& item,
+            std::string_view short_form) override {
     Json schema = Json::object();
     object(schema, [&] { item(0); });
+    if (!short_form.empty()) {
+      schema = {{"anyOf", {{{"type", "string"}, {"minLength", 1}}, schema}}};
+    }
     add(key, {{"type", "array"}, {"items", schema}, {"minItems", 1}}, Json());
   }
 
-  void map(const Key& key, const std::function<void(const std::string&)>& item) override {
+  void map(const Key& key, Syntax, const std::function<void(const std::string&)>& item) override {
     Json schema = Json::object();
     object(schema, [&] { item("name"); });
     add(key, {{"type", "object"}, {"additionalProperties", schema}}, Json());
   }
 
-  void one_target(const Words& words, const Words&) override {
+  void exactly_one(std::string_view, const Words& words) override {
     for (const auto word : words) (*object_)["oneOf"].push_back({{"required", {word}}});
   }
 
@@ -160,6 +179,9 @@ class TableWriter final : public Keys {
   void text(const Key& key, std::string& field, Syntax) override {
     row(key, "text", field.empty() ? "" : code(field));
   }
+  void text_map(const Key& key, std::map<std::string, std::string>&, Syntax, Syntax) override {
+    row(key, "mapping of texts", "");
+  }
   void texts(const Key& key, std::vector<std::string>&, Syntax) override {
     row(key, "list of texts", code("[]"));
   }
@@ -171,15 +193,21 @@ class TableWriter final : public Keys {
     if (key.name != "defaults") below(std::string(key.name), body);
     return true;
   }
-  void list(const Key& key, const std::function<void(std::size_t)>& item) override {
-    row(key, "list of mappings", "");
+  void section_or_off(const Key& key, bool&, const std::function<void()>& body) override {
+    row(key, "mapping or `off`", "");
+    below(std::string(key.name), body);
+  }
+  void list(const Key& key, const std::function<void(std::size_t)>& item,
+            std::string_view short_form) override {
+    const std::string alone = " or of `" + std::string(short_form) + "` alone";
+    row(key, "list of mappings" + (short_form.empty() ? "" : alone), "");
     below(std::string(key.name) + "[]", [&] { item(0); });
   }
-  void map(const Key& key, const std::function<void(const std::string&)>& item) override {
+  void map(const Key& key, Syntax, const std::function<void(const std::string&)>& item) override {
     row(key, "mapping of names", "");
     below(std::string(key.name) + ".<name>", [&] { item("name"); });
   }
-  void one_target(const Words&, const Words&) override {}
+  void exactly_one(std::string_view, const Words&) override {}
   void later(const Words&) override {}
 
  private:

@@ -81,7 +81,7 @@ class ScriptedBridge final : public Bridge {
 class ScriptedFactory final : public BridgeFactory {
  public:
   explicit ScriptedFactory(Script& script) : script_(script) {}
-  std::unique_ptr<Bridge> create(WebSocket& socket) override {
+  std::unique_ptr<Bridge> create(ClientSocket& socket) override {
     return std::make_unique<ScriptedBridge>(script_, socket);
   }
 

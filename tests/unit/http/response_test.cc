@@ -32,15 +32,75 @@ TEST_CASE("a body that the caller sends is announced") {
   CHECK(serialise(response, {}) == "HTTP/1.1 200 OK\r\nContent-Length: 10000000000\r\n\r\n");
 }
 
-TEST_CASE("1xx and 304 have no body and no length (RFC 9110 8.6)") {
-  for (const int status : {101, 304}) {
+TEST_CASE("1xx, 204 and 304 have no body and nothing that frames one (RFC 9110 8.6)") {
+  for (const int status : {100, 101, 103, 204, 304}) {
+    CAPTURE(status);
     Response response;
     response.status = status;
     response.body = "x";
-    const Result<std::string> wire = serialise(response, {});
-    CHECK(wire->find("Content-Length") == std::string::npos);
-    CHECK(wire->ends_with("\r\n\r\n"));
+    Response streamed = response;
+    streamed.chunked = true;
+    Response measured = response;
+    measured.content_length = 5;
+    for (const Response& each : {response, streamed, measured}) {
+      const Result<std::string> wire = serialise(each, {});
+      CHECK(wire->find("Content-Length") == std::string::npos);
+      CHECK(wire->find("Transfer-Encoding") == std::string::npos);
+      CHECK(wire->ends_with("\r\n\r\n"));
+    }
   }
+}
+
+TEST_CASE("a body of unknown length is chunked, or ends with the connection (RFC 9112 6.3)") {
+  Response response;
+  response.chunked = true;
+  CHECK(serialise(response, {}) == "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+  CHECK(serialise(response, {.head = true}) ==
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+  CHECK_FALSE(closes(response, {}));
+  response.chunked = false;
+  response.until_close = true;
+  CHECK(serialise(response, {.version_minor = 0}) ==
+        "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n");
+  CHECK(closes(response, {.version_minor = 0}));
+  // Where no body comes, nothing has to close.
+  CHECK(serialise(response, {.head = true, .version_minor = 0}) ==
+        "HTTP/1.1 200 OK\r\nConnection: keep-alive\r\n\r\n");
+  response.status = 304;
+  CHECK_FALSE(closes(response, {.version_minor = 0}));
+}
+
+TEST_CASE("a relayed response to HEAD carries the upstream's length") {
+  Response response;
+  response.content_length = 12345;
+  CHECK(serialise(response, {.head = true}) == "HTTP/1.1 200 OK\r\nContent-Length: 12345\r\n\r\n");
+}
+
+TEST_CASE("a relayed head keeps its phrase, its Date and its cookies apart") {
+  Response response;
+  response.status = 200;
+  response.reason_phrase = "Fine \xdf";
+  response.headers = {
+      {"date", "Sun, 06 Nov 1994 08:49:37 GMT"}, {"Set-Cookie", "a=1"}, {"Set-Cookie", "b=2"}};
+  response.content_length = 3;
+  CHECK(serialise(response, {.date = "Thu, 01 Jan 1970 00:00:00 GMT"}) ==
+        "HTTP/1.1 200 Fine \xdf\r\nContent-Length: 3\r\n"
+        "date: Sun, 06 Nov 1994 08:49:37 GMT\r\nSet-Cookie: a=1\r\nSet-Cookie: b=2\r\n\r\n");
+  for (const std::string& phrase : {"a\r\nX: y"s, "a\n"s, "\0"s, "\x1b"s}) {
+    response.reason_phrase = phrase;
+    CHECK_FALSE(serialise(response, {}).has_value());
+  }
+}
+
+TEST_CASE("an informational response has only its own fields (RFC 9110 15.2)") {
+  Response response;
+  response.status = 103;
+  response.headers = {{"Link", "</a.css>"}};
+  CHECK(serialise(response, {.keep_alive = false, .date = "Thu, 01 Jan 1970 00:00:00 GMT"}) ==
+        "HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\n");
+  response = Response();
+  response.status = 100;
+  CHECK(serialise(response, {.version_minor = 0}) == "HTTP/1.1 100 Continue\r\n\r\n");
 }
 
 TEST_CASE("Connection says what happens next (RFC 9112 9.3, RFC 9110 7.8)") {

@@ -30,9 +30,29 @@ Number& handshakes(RouteCounters& route, HandshakeResult result) {
   return route.handshakes[static_cast<std::size_t>(result)];
 }
 
+// An upstream with two endpoints: one does its work, the other refused until it was ejected.
+void play_upstream(Scene::Service& service) {
+  const auto fail = [](auto& counters, ConnectFailure failure) {
+    counters.failures[static_cast<std::size_t>(failure)].add();
+  };
+  EndpointCounters& good = service.endpoints[0];
+  good.up.set(1);
+  good.active.add(2);
+  good.connects.add(3);
+  for (const std::size_t bucket : {0U, 4U, 4U}) service.upstream.connect_buckets[bucket].add();
+  service.upstream.connect_us_sum.add(8'250);
+  fail(service.endpoints[1], ConnectFailure::refused);
+  service.upstream.retries.add();
+  service.upstream.ejections_connect.add();
+  fail(service.upstream, ConnectFailure::full);
+  service.upstream.requests.add(5);
+  service.upstream.reused.add(4);
+}
+
 // Two clients of /echo, one on each worker; one of them has gone, the other does not read. A third
 // request found no route.
 void play_small_scene(Scene& scene) {
+  play_upstream(scene.add_upstream("backend", {"127.0.0.1:8080", "unix:/run/b.sock"}));
   scene.listener.accepted.add(3);
   RouteCounters& first = scene.route(0, 0);
   RouteCounters& second = scene.route(1, 0);
@@ -60,6 +80,8 @@ void play_small_scene(Scene& scene) {
   slot.buffered_bytes.set(300'000);
   slot.buffered_tls_bytes.set(16'000);
   slot.inbound_bytes.set(12);
+  slot.upstream_bytes.set(30);
+  slot.upstream_tls_bytes.set(500);
   slot.paused.store(true);
   second.pauses.add();
   scene.workers[0].loop_lag.observe(loop_lag_bounds_us, 50);
@@ -146,6 +168,94 @@ TEST_CASE("bufferedAmount is shown as sum, as maximum and as a distribution over
                    {{"route", "/b"}, {"transport", "h1"}, {"tls", "true"}}) == 1);
   CHECK(text.value("sluice_connections_active",
                    {{"route", "/b"}, {"transport", "h1"}, {"tls", "false"}}) == 3);
+}
+
+TEST_CASE("what waits for the upstream counts together with what was not handled yet") {
+  Scene scene(1, {"/a"});
+  const auto hold = [&](std::uint64_t inbound, std::uint64_t app, std::uint64_t tls) {
+    ConnectionSlot& slot = scene.workers[0].connections.take(0, false);
+    slot.inbound_bytes.set(inbound);
+    slot.upstream_bytes.set(app);
+    slot.upstream_tls_bytes.set(tls);
+  };
+  hold(10, 200, 3'000);
+  hold(1, 0, 0);
+  const Exposition text(collect(scene.sources));
+  const auto buffered = [&](const char* direction, const char* layer) {
+    return text.value("sluice_buffered_amount_bytes",
+                      {{"route", "/a"}, {"direction", direction}, {"layer", layer}});
+  };
+  CHECK(buffered("client_to_upstream", "app") == 211);
+  CHECK(buffered("client_to_upstream", "tls") == 3'000);
+  CHECK(buffered("upstream_to_client", "app") == 0);
+  CHECK(buffered("upstream_to_client", "tls") == 0);
+  const Labels labels = {{"route", "/a"}, {"direction", "client_to_upstream"}};
+  CHECK(text.value("sluice_buffered_amount_max_bytes", labels) == 3'210);
+  const auto at_most = [&](const char* bytes) {
+    return text.value("sluice_connection_buffered_amount_bytes_bucket",
+                      {{"route", "/a"}, {"direction", "client_to_upstream"}, {"le", bytes}});
+  };
+  CHECK(at_most("0") == 0);
+  CHECK(at_most("1024") == 1);
+  CHECK(at_most("16384") == 2);
+}
+
+TEST_CASE("upstreams are told apart, and the endpoints of each") {
+  Scene scene(1, {"/a"});
+  Scene::Service& first = scene.add_upstream("first", {"a:1", "b:1"});
+  Scene::Service& second = scene.add_upstream("second", {"a:1"});
+  first.endpoints[0].active.set(1);
+  first.endpoints[1].active.set(2);
+  second.endpoints[0].active.set(4);
+  first.endpoints[1].up.set(1);
+  for (std::size_t i = 0; i < connect_failure_count; ++i) {
+    first.endpoints[0].failures[i].set(i + 1);
+    second.upstream.failures[i].set(i + 101);
+  }
+  second.upstream.ejections_connect.set(7);
+  second.upstream.ejections_health.set(8);
+  second.upstream.requests.set(9);
+  second.upstream.request_failures.set(10);
+  second.upstream.reused.set(11);
+  second.upstream.handshake_invalid.set(12);
+  second.upstream.retries.set(13);
+
+  const Exposition text(collect(scene.sources));
+  const auto of_endpoint = [&](const char* family, const char* upstream, const char* endpoint) {
+    return text.value(family, {{"upstream", upstream}, {"endpoint", endpoint}});
+  };
+  CHECK(of_endpoint("sluice_upstream_connections_active", "first", "a:1") == 1);
+  CHECK(of_endpoint("sluice_upstream_connections_active", "first", "b:1") == 2);
+  CHECK(of_endpoint("sluice_upstream_connections_active", "second", "a:1") == 4);
+  CHECK(of_endpoint("sluice_upstream_endpoint_up", "first", "a:1") == 0);
+  CHECK(of_endpoint("sluice_upstream_endpoint_up", "first", "b:1") == 1);
+
+  // Each reason once: where there was an endpoint, or where there was none.
+  for (std::size_t i = 0; i < connect_failure_count; ++i) {
+    const auto failure = static_cast<ConnectFailure>(i);
+    const bool attempted =
+        failure != ConnectFailure::no_endpoint && failure != ConnectFailure::full;
+    CAPTURE(label(failure));
+    const Labels labels = {{"upstream", attempted ? "first" : "second"},
+                           {"endpoint", attempted ? "a:1" : "none"},
+                           {"reason", label(failure)}};
+    CHECK(text.value("sluice_upstream_connect_failures_total", labels) ==
+          static_cast<double>(attempted ? i + 1 : i + 101));
+  }
+  const auto of_second = [&](const char* family) {
+    return text.value(family, {{"upstream", "second"}});
+  };
+  CHECK(of_second("sluice_upstream_requests_total") == 9);
+  CHECK(of_second("sluice_upstream_request_failures_total") == 10);
+  CHECK(of_second("sluice_upstream_connections_reused_total") == 11);
+  CHECK(of_second("sluice_upstream_handshake_invalid_total") == 12);
+  CHECK(of_second("sluice_upstream_connect_retries_total") == 13);
+  const auto ejections = [&](const char* cause) {
+    return text.value("sluice_upstream_ejections_total",
+                      {{"upstream", "second"}, {"cause", cause}});
+  };
+  CHECK(ejections("connect") == 7);
+  CHECK(ejections("health") == 8);
 }
 
 TEST_CASE("the distribution of bufferedAmount is of the present: it shrinks again") {
@@ -305,6 +415,13 @@ TEST_CASE("a route costs a bounded number of series, and traffic does not add to
   const std::size_t loops = 3 * (loop_lag_bounds_us.size() + 3);
   const std::size_t a_route = series(two) - loops - series(one);
   CHECK(a_route < 200);
+  one.add_upstream("first", {"a:1"});
+  const std::size_t upstream_and_endpoint = series(one);
+  one.add_upstream("second", {"a:1", "b:1"});
+  two.add_upstream("first", {"a:1", "b:1"});
+  const std::size_t an_endpoint = series(two) - loops - a_route - upstream_and_endpoint;
+  CHECK(an_endpoint <= 10);
+  CHECK(series(one) - upstream_and_endpoint - 2 * an_endpoint <= 30);
 
   const std::size_t before = series(one);
   for (std::uint32_t i = 0; i < 1000; ++i) {

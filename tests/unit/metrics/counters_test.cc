@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "metrics/upstream_counters.h"
+
 namespace sluice::metrics {
 namespace {
 
@@ -34,6 +36,7 @@ TEST_CASE("every value of every enumeration has a label of its own") {
   check_labels<CloseReason>();
   check_labels<HandshakeResult>();
   check_labels<Limit>();
+  check_labels<ConnectFailure>();
 }
 
 TEST_CASE("the labels stand in the order of their enumerations") {
@@ -48,6 +51,12 @@ TEST_CASE("the labels stand in the order of their enumerations") {
   CHECK(std::string(label(HandshakeResult::rejected_limit)) == "rejected_limit");
   CHECK(std::string(label(HandshakeResult::timeout)) == "timeout");
   CHECK(std::string(label(HandshakeResult::draining)) == "draining");
+  CHECK(std::string(label(HandshakeResult::upstream_refused)) == "upstream_refused");
+  CHECK(std::string(label(HandshakeResult::upstream_timeout)) == "upstream_timeout");
+  CHECK(std::string(label(CloseReason::unsupported_data)) == "unsupported_data");
+  CHECK(std::string(label(ConnectFailure::refused)) == "refused");
+  CHECK(std::string(label(ConnectFailure::no_endpoint)) == "no_endpoint");
+  CHECK(std::string(label(ConnectFailure::descriptors)) == "descriptors");
   CHECK(std::string(label(Limit::route_connections)) == "route_connections");
   CHECK(std::string(label(Limit::control_frames)) == "control_frames");
   CHECK(std::string(label(Limit::buffer)) == "buffer");

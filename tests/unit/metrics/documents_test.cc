@@ -23,7 +23,8 @@ std::string document(const std::string& path) {
 }
 
 Exposition exposition() {
-  const Scene scene(1, {"/echo"});
+  Scene scene(1, {"/echo"});
+  scene.add_upstream("backend", {"127.0.0.1:8080"});
   return Exposition(collect(scene.sources));
 }
 
@@ -104,8 +105,8 @@ TEST_CASE("docs/metrics.md describes every family with its type and labels, and 
 }
 
 TEST_CASE("docs/metrics.md names every value of the labels that are enumerations") {
-  static const std::set<std::string> open_ended = {"route",   "le",       "loop",
-                                                   "version", "revision", "abi"};
+  static const std::set<std::string> open_ended = {"route",    "le",  "loop",     "version",
+                                                   "revision", "abi", "upstream", "endpoint"};
   std::set<std::string> values;
   const Exposition exposed = exposition();
   for (const auto& [name, family] : exposed.families) {

@@ -21,11 +21,27 @@ struct Scene {
     sources.config_last_reload_success_seconds = 1'700'000'000;
   }
 
+  struct Service {
+    UpstreamCounters upstream;
+    std::deque<EndpointCounters> endpoints;
+  };
+  Service& add_upstream(std::string name, const std::vector<std::string>& endpoints) {
+    Service& service = services.emplace_back();
+    UpstreamSource& source = sources.upstreams.emplace_back();
+    source.name = std::move(name);
+    source.counters = &service.upstream;
+    for (const std::string& endpoint : endpoints) {
+      source.endpoints.push_back({endpoint, &service.endpoints.emplace_back()});
+    }
+    return service;
+  }
+
   RouteCounters& route(std::size_t worker, std::size_t index) {
     return workers[worker].routes[index];
   }
 
   std::deque<WorkerCounters> workers;
+  std::deque<Service> services;
   ListenerCounters listener;
   std::atomic<bool> draining{false};
   Sources sources;

@@ -157,6 +157,15 @@ class Scene final : private Session::Owner {
     tell(shown(type, payload));
     if (on_message) on_message(type, as_text(payload));
   }
+  // "([text 'Hello'])": brackets for the start and end of the frame, parentheses for the message.
+  void on_session_piece(const MessagePiece& piece) override {
+    CHECK_FALSE(inside_call_);
+    std::string text = piece.message_start ? "(" : "";
+    if (piece.frame_start) text += "[" + std::to_string(piece.frame_payload_bytes) + " ";
+    text += shown(piece.type, piece.payload);
+    if (piece.frame_end) text += piece.fin ? "])" : "]";
+    tell(text);
+  }
   void on_session_drain() override {
     CHECK_FALSE(inside_call_);
     CHECK(session->ready_state() == ReadyState::open);

@@ -1,0 +1,508 @@
+#include "bridges/tcp_bridge.h"
+
+#include <algorithm>
+#include <optional>
+#include <string>
+#include <unordered_set>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "base/log.h"
+#include "base/percent.h"
+#include "bridges/http_relay.h"
+#include "bridges/tcp_text.h"
+#include "bridges/token_table.h"
+#include "net/proxy_protocol.h"
+#include "upstreams/dial.h"
+#include "ws/close_code.h"
+
+namespace sluice::bridges {
+namespace {
+
+using metrics::CloseReason;
+using metrics::HandshakeResult;
+using metrics::Initiator;
+using upstreams::Upstream;
+
+// Left of the handshake's time to tell the client, who would get a 504 that knows nothing.
+constexpr std::uint64_t answer_ms = 500;
+
+std::uint64_t dial_timeout(std::uint64_t handshake_timeout_ms) {
+  return handshake_timeout_ms > 2 * answer_ms ? handshake_timeout_ms - answer_ms
+                                              : handshake_timeout_ms / 2;
+}
+
+// The first `token` of a query, decoded as a form's field, which is what websockify does.
+std::string query_token(std::string_view query) {
+  while (!query.empty()) {
+    const std::string_view field = query.substr(0, query.find('&'));
+    query.remove_prefix(std::min(field.size() + 1, query.size()));
+    if (!field.starts_with("token=")) continue;
+    std::string value(field.substr(6));
+    for (char& c : value) {
+      if (c == '+') c = ' ';
+    }
+    return percent_decode(value);
+  }
+  return {};
+}
+
+std::string token_of(const UpgradeRequest& request) {
+  const std::string_view segment = request.parameter("token");
+  return segment.empty() ? query_token(request.query()) : std::string(segment);
+}
+
+std::string proxy_prologue(config::ProxyProtocol version, const ClientSocket& socket) {
+  if (version == config::ProxyProtocol::off) return {};
+  return net::proxy_header(version == config::ProxyProtocol::v1 ? net::ProxyProtocolVersion::v1
+                                                                : net::ProxyProtocolVersion::v2,
+                           socket.handshake().client, socket.local_endpoint());
+}
+
+const char* words_for(int status) {
+  switch (status) {
+    case 503:
+      return "the service has no room at the moment";
+    case 504:
+      return "the service did not answer in time";
+    default:
+      return "the service cannot be reached";
+  }
+}
+
+}  // namespace
+
+class TcpBridge;
+
+// Ends the bridges of one route whose endpoint is down, if its upstream wants that
+// (on_endpoint_down: close). Upstreams tell of an endpoint on any thread.
+class EndpointWatch {
+ public:
+  EndpointWatch(WorkerContext& context, const TcpTargets& targets);
+  ~EndpointWatch() {
+    for (const auto& [upstream, number] : subscriptions_) upstream->unsubscribe(number);
+  }
+  EndpointWatch(const EndpointWatch&) = delete;
+  EndpointWatch& operator=(const EndpointWatch&) = delete;
+
+  void add(TcpBridge& bridge) {
+    if (!subscriptions_.empty()) bridges_.insert(&bridge);
+  }
+  void remove(TcpBridge& bridge) { bridges_.erase(&bridge); }
+
+ private:
+  void subscribe(WorkerContext& context, std::shared_ptr<Upstream> upstream);
+  void close_bridges(const upstreams::Endpoint& endpoint);
+
+  std::vector<std::pair<std::shared_ptr<Upstream>, std::uint64_t>> subscriptions_;
+  std::unordered_set<TcpBridge*> bridges_;
+  const std::shared_ptr<bool> alive_ = std::make_shared<bool>();  // expires with the watch
+};
+
+// One client. Up to accept() there is a Dial, from then on a transport. The upstream goes when the
+// transport is broken, or when both directions have ended; the socket goes with on_close(). What
+// is left of the two goes on alone: a client without an upstream to the end of its closing
+// handshake, an upstream without a client until it has taken what it was sent.
+class TcpBridge final : public Bridge,
+                        private upstreams::Dial::Owner,
+                        private net::Transport::Owner,
+                        private Turn::Entry,
+                        private TimerWheel::Entry {
+ public:
+  TcpBridge(const TcpRoute& route, EndpointWatch& watch, ClientSocket& socket)
+      : route_(route),
+        watch_(watch),
+        socket_(&socket),
+        conn_(socket.id()),
+        type_(route.target.frames == config::TcpTarget::Frames::text ? MessageType::text
+                                                                     : MessageType::binary) {
+    watch_.add(*this);
+  }
+  ~TcpBridge() override { watch_.remove(*this); }
+  TcpBridge(const TcpBridge&) = delete;
+  TcpBridge& operator=(const TcpBridge&) = delete;
+
+  void on_open(const UpgradeRequest& request) override;
+  bool streams() const override { return true; }
+  void on_message(MessageType, Bytes) override {}  // it takes pieces
+  void on_piece(const MessagePiece& piece) override;
+  void on_drain() override;
+  void on_close(const CloseEvent& event) override;
+
+  bool outlives_socket() const override { return transport_ != nullptr && !is_delivered(); }
+  void set_keeper(Keeper& keeper) override { keeper_ = &keeper; }
+  void cut() override;
+
+  void on_endpoint_down(const upstreams::Endpoint& endpoint);
+
+ private:
+  Result<std::shared_ptr<Upstream>> choose_upstream(const UpgradeRequest& request) const;
+  void refuse(int status, std::string_view message, HandshakeResult result, std::string_view why);
+  void on_dialled(upstreams::Dialled dialled) override;
+  void on_dial_failed(const upstreams::DialFailure& failure) override;
+
+  void on_secure() override {}
+  void on_receive(MutableBytes bytes) override;
+  void on_end() override;
+  void on_sent() override { route_.context.turn.wake(*this); }
+  void on_failure(net::FailureKind kind, const Error& error) override;
+
+  void send(Bytes bytes);
+  bool send_text(Bytes bytes);
+  void hold_upstream();
+  void look_at_client();
+  void look_at_upstream();
+  void fail_upstream(std::string detail);
+  void end_upstream();
+
+  void on_turn_end() override;
+  void on_deadline() override;
+  bool takes_bytes();
+  void set_deadline();
+  bool is_delivered() const;
+  void drop_upstream();
+
+  const config::Buffers& buffers() const { return route_.route.buffers; }
+
+  const TcpRoute& route_;
+  EndpointWatch& watch_;
+  ClientSocket* socket_;  // null after on_close()
+  const std::uint64_t conn_;
+  const MessageType type_;
+  Keeper* keeper_ = nullptr;
+
+  std::unique_ptr<upstreams::Dial> dial_;
+  std::unique_ptr<net::Transport> transport_;
+  upstreams::Lease lease_;
+  TcpText text_;
+
+  std::size_t shown_app_bytes_ = 0;  // to the upstream, as told to the socket
+  std::size_t shown_tls_bytes_ = 0;
+  std::uint64_t acknowledged_bytes_ = 0;  // by the upstream, when that was last looked at
+  std::size_t waiting_bytes_ = 0;         // in the transport, when that was last looked at
+
+  bool broken_ : 1 = false;           // the transport has failed, or was given up
+  bool upstream_ended_ : 1 = false;   // its FIN has come
+  bool ending_upstream_ : 1 = false;  // ours is on its way; what it sends is of no use any more
+  bool client_paused_ : 1 = false;    // the upstream does not keep up
+  bool upstream_held_ : 1 = false;    // the client does not keep up
+  bool looked_ : 1 = false;           // at the client since the upstream is held
+};
+
+// ---- The opening handshake
+
+void TcpBridge::on_open(const UpgradeRequest& request) {
+  auto upstream = choose_upstream(request);
+  if (!upstream) {
+    return refuse(502, words_for(502), HandshakeResult::upstream_failed, upstream.error().message);
+  }
+  if (*upstream == nullptr) {
+    return refuse(404, "unknown token", HandshakeResult::no_route, "unknown token");
+  }
+  upstreams::DialOptions options{.hash_key = hash_key((*upstream)->config(), socket_->handshake()),
+                                 .prologue = proxy_prologue(route_.target.proxy_protocol, *socket_),
+                                 .timeout_ms = route_.dial_timeout_ms};
+  dial_ =
+      std::make_unique<upstreams::Dial>(route_.context, std::move(*upstream), std::move(options),
+                                        static_cast<upstreams::Dial::Owner&>(*this));
+}
+
+// Null: there is none for this client.
+Result<std::shared_ptr<Upstream>> TcpBridge::choose_upstream(const UpgradeRequest& request) const {
+  if (route_.targets->upstream != nullptr) return route_.targets->upstream;
+  return route_.targets->tokens->find(token_of(request), route_.context.loop.now_ms());
+}
+
+void TcpBridge::refuse(int status, std::string_view message, HandshakeResult result,
+                       std::string_view why) {
+  socket_->reject_with(http::refusal(status, message), result, why);
+}
+
+void TcpBridge::on_dial_failed(const upstreams::DialFailure& failure) {
+  route_.context.turn.retire(std::move(dial_));
+  const int status = failure.http_status();
+  refuse(status, words_for(status),
+         status == 504 ? HandshakeResult::upstream_timeout : HandshakeResult::upstream_failed,
+         failure.detail);
+}
+
+void TcpBridge::on_dialled(upstreams::Dialled dialled) {
+  route_.context.turn.retire(std::move(dial_));
+  transport_ = std::move(dialled.transport);
+  lease_ = std::move(dialled.lease);
+  transport_->set_owner(*this);
+  transport_->set_user_timeout(route_.route.keepalive.tcp_user_timeout_ms);
+  transport_->read(true);
+  socket_->accept();
+}
+
+// ---- From the client to the upstream
+
+void TcpBridge::on_piece(const MessagePiece& piece) {
+  if (transport_ == nullptr || broken_ || ending_upstream_) return;
+  if (piece.type != type_) {
+    const bool text = type_ == MessageType::text;
+    socket_->close_with({.code = ws::unsupported_data,
+                         .text = text ? "text frames only" : "binary frames only",
+                         .initiator = Initiator::gateway,
+                         .reason = CloseReason::unsupported_data,
+                         .detail = text ? "frames: text" : "frames: binary"});
+    return end_upstream();
+  }
+  transport_->output().append(piece.payload);
+  route_.context.turn.wake(*this);
+}
+
+void TcpBridge::look_at_upstream() {
+  const bool takes = transport_ != nullptr && !broken_;
+  const std::size_t app_bytes = takes ? transport_->output().size() : 0;
+  const std::size_t tls_bytes = takes ? transport_->encrypted_bytes() : 0;
+  if (app_bytes != shown_app_bytes_ || tls_bytes != shown_tls_bytes_) {
+    shown_app_bytes_ = app_bytes;
+    shown_tls_bytes_ = tls_bytes;
+    socket_->set_upstream_buffered(app_bytes, tls_bytes);
+  }
+  const std::size_t bytes = app_bytes + tls_bytes;
+  if (!client_paused_ && !ending_upstream_ && bytes > buffers().high_watermark_bytes) {
+    client_paused_ = true;
+    socket_->pause();
+  } else if (client_paused_ && (ending_upstream_ || bytes <= buffers().low_watermark_bytes)) {
+    client_paused_ = false;
+    socket_->resume();
+  }
+}
+
+// ---- From the upstream to the client
+
+void TcpBridge::on_receive(MutableBytes bytes) {
+  if (ending_upstream_) return;
+  send(bytes);
+  if (ending_upstream_) return;
+  if (socket_->buffered_amount() > buffers().high_watermark_bytes) hold_upstream();
+}
+
+void TcpBridge::send(Bytes bytes) {
+  if (type_ == MessageType::binary) return socket_->send(type_, bytes);
+  if (!send_text(bytes)) {
+    fail_upstream("it sent what is no UTF-8");
+    end_upstream();
+  }
+}
+
+bool TcpBridge::send_text(Bytes bytes) {
+  const auto cut = text_.cut(bytes);
+  if (!cut) return false;
+  if (cut->begin.empty()) {
+    if (!cut->rest.empty()) socket_->send(type_, cut->rest);
+    return true;
+  }
+  socket_->begin_frame(type_, true, true, cut->size());
+  socket_->send_payload(cut->begin);
+  socket_->send_payload(cut->rest);
+  return true;
+}
+
+void TcpBridge::hold_upstream() {
+  upstream_held_ = true;
+  looked_ = false;
+  route_.context.turn.wake(*this);
+  transport_->read(false);
+}
+
+// What was over the high watermark may have left by now, with the flush at the end of the turn.
+// Then nobody tells of it; if it has not, on_drain() will come. The socket may be flushed later in
+// this round than we are called, but not later than in the next.
+void TcpBridge::look_at_client() {
+  if (!upstream_held_) return;
+  if (socket_->buffered_amount() <= buffers().high_watermark_bytes) return on_drain();
+  if (!looked_) route_.context.turn.wake(*this);
+  looked_ = true;
+}
+
+void TcpBridge::on_drain() {
+  if (!upstream_held_) return;
+  upstream_held_ = false;
+  if (transport_ != nullptr && !broken_) transport_->read(true);
+}
+
+// ---- Ends
+
+void TcpBridge::on_end() {
+  upstream_ended_ = true;
+  route_.context.turn.wake(*this);
+  if (ending_upstream_) return;
+  if (!text_.complete()) return fail_upstream("its text ends inside of a character");
+  // The upstream's other direction may still be open: what the client has sent up to its own Close
+  // frame is delivered.
+  socket_->close_with({.code = ws::normal, .text = {}});
+}
+
+void TcpBridge::on_failure(net::FailureKind, const Error& error) {
+  broken_ = true;
+  route_.context.turn.wake(*this);
+  if (!ending_upstream_) fail_upstream(error.message);
+  if (socket_ == nullptr && waiting_bytes_ > 0) {
+    log::warning("not delivered", {{"conn", conn_},
+                                   {"route", route_.route.name},
+                                   {"bytes", waiting_bytes_},
+                                   {"why", error.message}});
+  }
+}
+
+void TcpBridge::fail_upstream(std::string detail) {
+  if (lease_.endpoint() != nullptr) detail = lease_.endpoint()->name() + ": " + detail;
+  socket_->close_with({.code = ws::bad_gateway,
+                       .text = "upstream failed",
+                       .initiator = Initiator::upstream,
+                       .reason = CloseReason::upstream_failed,
+                       .detail = std::move(detail)});
+}
+
+void TcpBridge::on_endpoint_down(const upstreams::Endpoint& endpoint) {
+  if (lease_.endpoint() != &endpoint || transport_ == nullptr || ending_upstream_) return;
+  fail_upstream("on_endpoint_down: close");
+  end_upstream();
+}
+
+// What it has been sent is delivered, then FIN.
+void TcpBridge::end_upstream() {
+  if (ending_upstream_ || transport_ == nullptr || broken_) return;
+  ending_upstream_ = true;
+  route_.context.turn.wake(*this);
+  transport_->read(true);  // on to its end
+  transport_->shutdown();
+}
+
+void TcpBridge::on_close(const CloseEvent&) {
+  dial_.reset();
+  socket_ = nullptr;
+  if (transport_ == nullptr || broken_) return;
+  takes_bytes();
+  set_deadline();
+  end_upstream();
+}
+
+void TcpBridge::set_deadline() {
+  TimerWheel& wheel = route_.context.wheel;
+  wheel.set(*this, wheel.now_ms() + route_.route.timeouts.close_ms);
+}
+
+// Since the last call.
+bool TcpBridge::takes_bytes() {
+  const std::uint64_t acknowledged = transport_->progress().acknowledged_bytes;
+  const std::size_t waiting = transport_->buffered_bytes();
+  const bool taken = acknowledged != acknowledged_bytes_ || waiting != waiting_bytes_;
+  acknowledged_bytes_ = acknowledged;
+  waiting_bytes_ = waiting;
+  return taken;
+}
+
+// Only without a client. What the kernel has taken already, it delivers after an orderly close.
+void TcpBridge::on_deadline() {
+  if (transport_ == nullptr || broken_) return;
+  if (takes_bytes()) return set_deadline();
+  if (waiting_bytes_ > 0) {
+    log::warning("not delivered", {{"conn", conn_},
+                                   {"route", route_.route.name},
+                                   {"bytes", waiting_bytes_},
+                                   {"why", "timeouts.close"}});
+    transport_->reset_on_close();
+  }
+  broken_ = true;
+  route_.context.turn.wake(*this);
+}
+
+void TcpBridge::cut() {
+  if (transport_ == nullptr) return;
+  transport_->reset_on_close();
+  broken_ = true;
+  route_.context.turn.wake(*this);
+}
+
+bool TcpBridge::is_delivered() const {
+  return broken_ || (upstream_ended_ && ending_upstream_ && transport_->buffered_bytes() == 0);
+}
+
+void TcpBridge::on_turn_end() {
+  if (transport_ != nullptr && !broken_) {
+    if (!transport_->output().empty() && !transport_->blocked()) transport_->flush();
+    if (socket_ == nullptr && !broken_ && takes_bytes()) set_deadline();
+    if (is_delivered()) drop_upstream();
+  } else if (transport_ != nullptr) {
+    drop_upstream();
+  }
+  if (socket_ != nullptr) {
+    look_at_upstream();
+    look_at_client();
+  } else if (transport_ == nullptr && keeper_ != nullptr) {
+    std::exchange(keeper_, nullptr)->on_bridge_done(*this);
+  }
+}
+
+void TcpBridge::drop_upstream() {
+  route_.context.wheel.set(*this, TimerWheel::never);
+  transport_.reset();
+  lease_.release();
+}
+
+// ---- The endpoints that are watched
+
+EndpointWatch::EndpointWatch(WorkerContext& context, const TcpTargets& targets) {
+  if (targets.upstream != nullptr) subscribe(context, targets.upstream);
+  if (targets.tokens == nullptr) return;
+  for (auto& upstream : targets.tokens->mapped()) subscribe(context, std::move(upstream));
+}
+
+void EndpointWatch::subscribe(WorkerContext& context, std::shared_ptr<Upstream> upstream) {
+  if (upstream->config().on_endpoint_down != config::OnEndpointDown::close) return;
+  for (const auto& [known, number] : subscriptions_) {
+    if (known == upstream) return;
+  }
+  // What was posted may run when the watch is gone.
+  const std::uint64_t number = upstream->subscribe(
+      [this, &loop = context.loop, watch = std::weak_ptr(alive_)](const auto& endpoint) {
+        loop.post([this, watch, down = &endpoint] {
+          if (!watch.expired()) close_bridges(*down);
+        });
+      });
+  subscriptions_.emplace_back(std::move(upstream), number);
+}
+
+void EndpointWatch::close_bridges(const upstreams::Endpoint& endpoint) {
+  for (TcpBridge* bridge : bridges_) bridge->on_endpoint_down(endpoint);
+}
+
+// ---- Targets and factory
+
+Result<std::shared_ptr<const TcpTargets>> TcpTargets::create(const config::TcpTarget& target,
+                                                             upstreams::Registry& registry) {
+  auto targets = std::make_shared<TcpTargets>();
+  if (!target.upstream.empty()) {
+    targets->upstream = registry.find(target.upstream);
+    if (targets->upstream == nullptr) return fail("there is no upstream " + target.upstream);
+    return targets;
+  }
+  auto tokens = TokenTable::create(target, registry);
+  if (!tokens) return tl::unexpected(tokens.error());
+  targets->tokens = std::move(*tokens);
+  return targets;
+}
+
+TcpBridgeFactory::TcpBridgeFactory(WorkerContext& context, const config::Route& route,
+                                   std::shared_ptr<const TcpTargets> targets,
+                                   std::uint64_t handshake_timeout_ms)
+    : route_{.context = context,
+             .route = route,
+             .target = std::get<config::TcpTarget>(route.target),
+             .targets = std::move(targets),
+             .dial_timeout_ms = dial_timeout(handshake_timeout_ms)},
+      watch_(std::make_unique<EndpointWatch>(context, *route_.targets)) {}
+
+TcpBridgeFactory::~TcpBridgeFactory() = default;
+
+std::unique_ptr<Bridge> TcpBridgeFactory::create(ClientSocket& socket) {
+  return std::make_unique<TcpBridge>(route_, *watch_, socket);
+}
+
+}  // namespace sluice::bridges

@@ -1,0 +1,174 @@
+#include "bridges/webhook_connection.h"
+
+#include <utility>
+
+#include "base/log.h"
+#include "http/response.h"
+#include "ws/close_code.h"
+
+namespace sluice::bridges {
+namespace {
+
+// What an event takes besides its content, so that empty ones are not free.
+constexpr std::size_t event_overhead_bytes = 64;
+
+constexpr std::uint64_t look_again_ms = 200;
+
+// For all retries of the last request.
+constexpr std::uint64_t last_retries_ms = 40'000;
+
+std::size_t cost(std::size_t content_bytes) {
+  return content_bytes + event_overhead_bytes;
+}
+
+}  // namespace
+
+WebhookConnection::WebhookConnection(const HttpRoute& route, ClientSocket& socket)
+    : route_(route),
+      target_(std::get<config::WebhookTarget>(route.route.target)),
+      socket_(&socket),
+      id_(socket.id()),
+      call_(route, *this),
+      look_again_(route.context.wheel, *this, &WebhookConnection::wake),
+      last_call_(route.context.wheel, *this, &WebhookConnection::run_out) {}
+
+WebhookConnection::~WebhookConnection() = default;
+
+// ---- The turn
+
+void WebhookConnection::on_turn_end() {
+  if (over_ && socket_ == nullptr) {
+    if (keeper_ != nullptr) keeper_->on_bridge_done(*this);
+    return;
+  }
+  if (!over_ && !call_.busy() && !client_is_full()) on_turn();
+  report_buffered();
+}
+
+// An answer to what we would ask now has no place at the client. on_drain() does not come if the
+// kernel takes everything at once: so we look again after the flush of this turn, and then now and
+// then.
+bool WebhookConnection::client_is_full() {
+  if (!is_open() || socket_->buffered_amount() <= buffers().high_watermark_bytes) {
+    found_full_ = false;
+    return false;
+  }
+  if (std::exchange(found_full_, true)) {
+    look_again_.set(look_again_ms);
+  } else {
+    wake();
+  }
+  return true;
+}
+
+void WebhookConnection::report_buffered() {
+  if (socket_ != nullptr) socket_->set_upstream_buffered(queued_bytes_, call_.buffered_tls());
+}
+
+// ---- The queue
+
+void WebhookConnection::push(EventType type, std::string content) {
+  queued_bytes_ += cost(content.size());
+  queue_.push_back({type, std::move(content)});
+  if (is_full() && !paused_ && is_open()) {
+    paused_ = true;
+    socket_->pause();
+  }
+  wake();
+}
+
+void WebhookConnection::pop() {
+  queued_bytes_ -= cost(queue_.front().content.size());
+  queue_.pop_front();
+  resume_client();
+}
+
+void WebhookConnection::shorten_first(std::size_t bytes) {
+  queue_.front().content.erase(0, bytes);
+  queued_bytes_ -= bytes;
+  resume_client();
+}
+
+void WebhookConnection::clear_queue() {
+  queue_.clear();
+  queued_bytes_ = 0;
+  resume_client();
+}
+
+void WebhookConnection::resume_client() {
+  if (queued_bytes_ <= buffers().low_watermark_bytes) read_client();
+}
+
+void WebhookConnection::read_client() {
+  if (std::exchange(paused_, false) && socket_ != nullptr) socket_->resume();
+}
+
+// ---- The end
+
+void WebhookConnection::on_close(const CloseEvent& event) {
+  if (!over_) on_client_gone(event);
+  socket_ = nullptr;
+  paused_ = false;
+  look_again_.clear();
+  if (over_) return;
+  last_call_.set(2 * target_.response_timeout_ms + last_retries_ms);
+  wake();
+}
+
+void WebhookConnection::give_up(int http_status, std::uint16_t code, const std::string& detail) {
+  if (is_connecting()) {
+    const auto result = http_status == 504 ? metrics::HandshakeResult::upstream_timeout
+                                           : metrics::HandshakeResult::upstream_failed;
+    socket_->reject_with(http::refusal(http_status, "the backend does not answer as it should"),
+                         result, detail);
+  } else if (is_open()) {
+    socket_->close_with({.code = code,
+                         .text = "backend failed",
+                         .initiator = metrics::Initiator::upstream,
+                         .reason = metrics::CloseReason::upstream_failed,
+                         .detail = detail});
+  } else {
+    log_failure(detail);
+  }
+  finish();
+}
+
+void WebhookConnection::give_up_unreachable(const WebhookCall::Failure& failure) {
+  give_up(failure.http_status, ws::bad_gateway, failure.detail);
+}
+
+void WebhookConnection::give_up_invalid(const std::string& detail) {
+  give_up(502, ws::internal_error, detail);
+}
+
+void WebhookConnection::refuse(http::Response response, std::string_view why) {
+  if (is_connecting()) {
+    socket_->reject_with(std::move(response), metrics::HandshakeResult::upstream_refused, why);
+  }
+  finish();
+}
+
+void WebhookConnection::finish() {
+  over_ = true;
+  call_.cancel();
+  clear_queue();
+  last_call_.clear();
+  wake();
+}
+
+void WebhookConnection::run_out() {
+  log_failure("no answer in time to what the client said last");
+  finish();
+}
+
+void WebhookConnection::cut() {
+  if (!over_) log_failure("cut off by the end of the process");
+  finish();
+}
+
+// There is no client any more whose record could tell.
+void WebhookConnection::log_failure(std::string_view detail) const {
+  log::warning("webhook failed", {{"route", route_.route.name}, {"id", id_}, {"detail", detail}});
+}
+
+}  // namespace sluice::bridges

@@ -1,0 +1,106 @@
+// WebhookConnection: what the bridges of both webhook protocols have in common. What the client
+// says waits in a queue, one request at a time takes it to the backend, and while too much waits,
+// the client is not read.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <string>
+#include <string_view>
+
+#include "bridge.h"
+#include "bridges/events.h"
+#include "bridges/http_route.h"
+#include "bridges/webhook_alarm.h"
+#include "bridges/webhook_call.h"
+
+namespace sluice::bridges {
+
+class WebhookConnection : public Bridge, protected WebhookCall::Owner, private Turn::Entry {
+ public:
+  // The bridge outlives its socket until what the client said has been delivered, or cannot be.
+  bool outlives_socket() const final { return !over_; }
+  void set_keeper(Keeper& keeper) final { keeper_ = &keeper; }
+  void cut() final;
+
+  void on_drain() final { wake(); }
+  void on_close(const CloseEvent& event) final;
+
+ protected:
+  // Everything outlives the bridge.
+  WebhookConnection(const HttpRoute& route, ClientSocket& socket);
+  ~WebhookConnection() override;
+
+  // At the end of a turn in which something changed, unless a request is on its way or the client
+  // does not read: starts the next one, if it is time.
+  virtual void on_turn() = 0;
+  // The client has gone: queues what the backend shall hear of that.
+  virtual void on_client_gone(const CloseEvent& event) = 0;
+
+  // ---- The queue
+  struct Waiting {
+    EventType type;
+    std::string content;
+  };
+  void push(EventType type, std::string content);
+  void pop();
+  // Takes away the first bytes of the first one.
+  void shorten_first(std::size_t bytes);
+  void clear_queue();
+  // Reads the client on, whatever waits.
+  void read_client();
+  const std::deque<Waiting>& queue() const { return queue_; }
+  // More waits than the route's high watermark allows.
+  bool is_full() const { return queued_bytes_ > buffers().high_watermark_bytes; }
+
+  // ---- The client
+  // Null once it has gone.
+  ClientSocket* socket() { return socket_; }
+  bool is_open() const { return socket_ != nullptr && socket_->ready_state() == ReadyState::open; }
+  bool is_connecting() const {
+    return socket_ != nullptr && socket_->ready_state() == ReadyState::connecting;
+  }
+  // The backend cannot be reached (bad_gateway), or does not do what it should (internal_error).
+  // Refuses or closes the client, and talks to the backend no more.
+  void give_up(int http_status, std::uint16_t code, const std::string& detail);
+  void give_up_unreachable(const WebhookCall::Failure& failure);
+  void give_up_invalid(const std::string& detail);
+  void refuse(http::Response response, std::string_view why);
+  // Nothing more is said to the backend.
+  void finish();
+  bool over() const { return over_; }
+
+  // ---- The backend
+  void wake() { context().turn.wake(*this); }
+  WebhookCall& call() { return call_; }
+  void report_buffered();
+
+  const HttpRoute& route() const { return route_; }
+  const config::WebhookTarget& target() const { return target_; }
+  const config::Buffers& buffers() const { return route_.route.buffers; }
+  WorkerContext& context() const { return route_.context; }
+
+ private:
+  void on_turn_end() override;
+  bool client_is_full();
+  void resume_client();
+  void run_out();
+  void log_failure(std::string_view detail) const;
+
+  const HttpRoute& route_;
+  const config::WebhookTarget& target_;
+  ClientSocket* socket_;
+  const std::uint64_t id_;
+  Keeper* keeper_ = nullptr;
+  WebhookCall call_;
+  std::deque<Waiting> queue_;
+  std::size_t queued_bytes_ = 0;
+  bool paused_ = false;
+  bool over_ = false;
+  bool found_full_ = false;              // when we looked at the client last
+  Alarm<WebhookConnection> look_again_;  // whether the client has read
+  Alarm<WebhookConnection> last_call_;   // after on_close: for what is still to be delivered
+};
+
+}  // namespace sluice::bridges

@@ -1,0 +1,155 @@
+#include "bridges/webhook_grip.h"
+
+#include <utility>
+
+#include "ws/close_code.h"
+
+namespace sluice::bridges {
+namespace {
+
+// Of a message whose variables were substituted.
+constexpr std::size_t substituted_bytes_max = 1'000'000;
+
+MessageType type_of(const GripContent& content) {
+  return content.type == GripMessageType::text ? MessageType::text : MessageType::binary;
+}
+
+// Pings and pongs are the gateway's own business.
+bool is_message(const GripContent& content) {
+  return content.type == GripMessageType::text || content.type == GripMessageType::binary;
+}
+
+}  // namespace
+
+GripSession::GripSession(const HttpRoute& route, Channels& channels, ClientSocket& socket,
+                         Owner& owner)
+    : Subscriber(channels),
+      route_(route),
+      channel_prefix_(std::get<config::WebhookTarget>(route.route.target).channel_prefix),
+      socket_(socket),
+      owner_(owner),
+      keep_alive_alarm_(route.context.wheel, *this, &GripSession::send_keep_alive),
+      delay_(route.context.wheel, *this, &GripSession::flush_delayed) {}
+
+// ---- What the backend asks for
+
+void GripSession::on_control(std::string_view json) {
+  const auto control = parse_control(json);
+  if (!control || control->name.size() > name_bytes_max) return;
+  switch (control->type) {
+    case GripControl::Type::subscribe:
+      return subscribe_to(*control);
+    case GripControl::Type::unsubscribe:
+      return unsubscribe(channel_prefix_ + control->name);
+    case GripControl::Type::detach:
+      return owner_.on_grip_detach();
+    case GripControl::Type::session:
+      return;  // names a session across connections, which nobody asks about here
+    case GripControl::Type::set_meta:
+      return set_meta(*control);
+    case GripControl::Type::keep_alive:
+      return keep_alive(*control);
+    case GripControl::Type::send_delayed:
+      return send_delayed(*control);
+    case GripControl::Type::flush_delayed:
+      return flush_delayed();
+  }
+}
+
+void GripSession::subscribe_to(const GripControl& control) {
+  if (control.filters.size() > filters_max) {
+    return owner_.on_grip_violation("a subscription with more than " + std::to_string(filters_max) +
+                                    " filters");
+  }
+  subscribe(channel_prefix_ + control.name, control.filters);
+}
+
+void GripSession::set_meta(const GripControl& control) {
+  if (!control.value) {
+    meta_.erase(control.name);
+  } else if (control.value->size() <= meta_value_bytes_max &&
+             (meta_.size() < meta_max || meta_.contains(control.name))) {
+    meta_[control.name] = *control.value;
+  }
+}
+
+void GripSession::keep_alive(const GripControl& control) {
+  keep_alive_.reset();
+  keep_alive_alarm_.clear();
+  if (!control.content) return;
+  keep_alive_ = {*control.content, control.timeout_ms, control.interval};
+  keep_alive_alarm_.set(control.timeout_ms);
+}
+
+void GripSession::send_delayed(const GripControl& control) {
+  flush_delayed();
+  delayed_ = control.content;
+  delay_.set(control.timeout_ms);
+}
+
+// ---- What is sent
+
+void GripSession::send(MessageType type, Bytes payload) {
+  socket_.send(type, payload);
+  if (keep_alive_ && !keep_alive_->interval) keep_alive_alarm_.set(keep_alive_->timeout_ms);
+}
+
+void GripSession::send_content(const GripContent& content) {
+  if (is_message(content)) send(type_of(content), as_bytes(content.bytes));
+}
+
+void GripSession::send_keep_alive() {
+  send_content(keep_alive_->content);
+  keep_alive_alarm_.set(keep_alive_->timeout_ms);
+}
+
+void GripSession::flush_delayed() {
+  delay_.clear();
+  if (const auto content = std::exchange(delayed_, std::nullopt)) send_content(*content);
+}
+
+// ---- What is published
+
+Subscriber::Outcome GripSession::deliver(const Published& item,
+                                         const std::vector<std::string>& filters) {
+  const GripReceiver receiver{filters, meta_, subscriptions()};
+  if (item.action == Published::Action::none || !passes_filters(item, receiver)) {
+    return Outcome::filtered;
+  }
+  if (socket_.ready_state() != ReadyState::open) return Outcome::dropped;
+  if (item.action == Published::Action::send) return deliver_content(item, receiver);
+  if (item.action == Published::Action::close) {
+    close(item);
+  } else {
+    owner_.on_grip_refresh();
+  }
+  return Outcome::sent;
+}
+
+Subscriber::Outcome GripSession::deliver_content(const Published& item,
+                                                 const GripReceiver& receiver) {
+  std::string buffer;
+  const auto content = filtered_content(item, receiver, substituted_bytes_max, buffer);
+  if (!content || !is_message(item.content)) return Outcome::dropped;
+  const std::size_t before = socket_.buffered_amount();
+  send(type_of(item.content), as_bytes(*content));
+  // A limit may have closed the socket, or the route's policy have refused the message.
+  if (socket_.ready_state() != ReadyState::open) return Outcome::dropped;
+  const bool refused = route_.route.slow_consumer == config::SlowConsumer::drop_newest &&
+                       before > 0 && socket_.buffered_amount() == before;
+  return refused ? Outcome::dropped : Outcome::sent;
+}
+
+void GripSession::close(const Published& item) {
+  const std::uint16_t code = item.code.value_or(ws::no_status);
+  const bool normal = code == ws::no_status || code == ws::normal;
+  owner_.on_grip_close();
+  socket_.close_with(
+      {.code = code,
+       .text = item.reason,
+       .initiator = metrics::Initiator::upstream,
+       .reason = normal ? metrics::CloseReason::normal : metrics::CloseReason::application,
+       .detail = "published"});
+}
+
+}  // namespace sluice::bridges

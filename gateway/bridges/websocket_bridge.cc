@@ -1,0 +1,367 @@
+#include "bridges/websocket_bridge.h"
+
+#include <string>
+#include <unordered_set>
+#include <utility>
+#include <vector>
+
+#include "bridges/http_relay.h"
+#include "bridges/upstream_socket.h"
+#include "bridges/websocket_upgrade.h"
+#include "http/response.h"
+#include "ws/close_code.h"
+
+namespace sluice::bridges {
+namespace {
+
+using metrics::CloseReason;
+using metrics::HandshakeResult;
+using metrics::Initiator;
+using upstreams::HttpExchange;
+using upstreams::HttpFailure;
+
+class WebSocketBridge;
+
+std::string name_of(const upstreams::Endpoint* endpoint) {
+  return endpoint == nullptr ? "the upstream" : endpoint->name();
+}
+
+HandshakeResult result_of(const HttpFailure& failure) {
+  return failure.http_status() == 504 ? HandshakeResult::upstream_timeout
+                                      : HandshakeResult::upstream_failed;
+}
+
+http::Response response_to(const HttpFailure& failure) {
+  switch (const int status = failure.http_status()) {
+    case 503:
+      return http::refusal(status, "the upstream has no room", {{"Retry-After", "1"}});
+    case 504:
+      return http::refusal(status, "the upstream did not answer in time");
+    default:
+      return http::refusal(status, "the upstream cannot be reached");
+  }
+}
+
+}  // namespace
+
+struct WebSocketRoute {
+  explicit WebSocketRoute(const HttpRoute& http_route)
+      : route(http_route), upstream_settings(http_route.route) {}
+
+  HttpRoute route;
+  UpstreamSocketSettings upstream_settings;
+  std::unordered_set<WebSocketBridge*> watched;  // with on_endpoint_down: close
+};
+
+namespace {
+
+class WebSocketBridge final : public Bridge,
+                              private HttpExchange::Owner,
+                              private UpstreamSocket::Owner {
+ public:
+  WebSocketBridge(WebSocketRoute& shared, ClientSocket& socket)
+      : shared_(shared), socket_(&socket) {}
+  ~WebSocketBridge() override { shared_.watched.erase(this); }
+
+  // Bridge
+  void on_open(const UpgradeRequest& request) override;
+  bool streams() const override { return true; }
+  void on_message(MessageType, Bytes) override {}  // it streams
+  void on_piece(const MessagePiece& piece) override;
+  void on_drain() override { resume_upstream(); }
+  void on_close(const CloseEvent& event) override;
+  bool outlives_socket() const override { return upstream_ != nullptr && !upstream_->gone(); }
+  void set_keeper(Keeper& keeper) override { keeper_ = &keeper; }
+  void cut() override;
+
+  void on_endpoint_down(const upstreams::Endpoint& endpoint);
+
+ private:
+  // What is needed until the upstream has answered.
+  struct Handshake {
+    std::string key;
+    std::string offered;
+    std::unique_ptr<HttpExchange> exchange;
+  };
+
+  // HttpExchange::Owner
+  void on_informational(const http::ResponseHead&) override {}
+  void on_response(const http::ResponseHead& head) override;
+  void on_response_body(Bytes) override {}
+  void on_response_end(const std::vector<http::Header>&) override {}
+  void on_request_drain() override {}
+  void on_exchange_failure(const HttpFailure& failure) override;
+
+  void switch_protocols(const http::ResponseHead& head);
+  void refuse(const http::Response& response, HandshakeResult result, std::string_view why);
+  void end_handshake();
+
+  // UpstreamSocket::Owner
+  void on_upstream_piece(const MessagePiece& piece) override;
+  void on_upstream_progress() override;
+  void on_upstream_end(const SessionEnd& end) override;
+  void on_upstream_gone() override;
+
+  void watch_upstream_buffer();
+  void watch_client_buffer();
+  void pause_upstream();
+  void resume_upstream();
+  void close_client(const Ending& ending);
+  Ending lost(std::string text, const std::string& detail) const;
+
+  const config::Buffers& buffers() const { return shared_.route.route.buffers; }
+
+  WebSocketRoute& shared_;
+  ClientSocket* socket_;  // null after on_close
+  Keeper* keeper_ = nullptr;
+  std::unique_ptr<Handshake> handshake_;
+  std::unique_ptr<UpstreamSocket> upstream_;
+  bool client_in_frame_ = false;  // a frame to the client was begun and is not finished
+  bool client_paused_ = false;    // it is not read, since the upstream does not read
+  bool upstream_paused_ = false;  // the other way round
+  std::uint8_t looks_ = 0;        // at the client's buffer, that are still to be taken
+};
+
+// ---- The opening handshake
+
+void WebSocketBridge::on_open(const UpgradeRequest&) {
+  const HttpRoute& route = shared_.route;
+  const ClientRequest client = socket_->handshake();
+  handshake_ = std::make_unique<Handshake>();
+  handshake_->key = fresh_key();
+  handshake_->offered = protocol_offer(client.request);
+  upstreams::HttpRequest request = upstream_request(route, client);
+  add_upgrade_fields(handshake_->key, handshake_->offered, request.headers);
+  request.upgrade = true;
+  handshake_->exchange =
+      std::make_unique<HttpExchange>(route.context, route.pool, route.upstream, std::move(request),
+                                     static_cast<HttpExchange::Owner&>(*this));
+}
+
+void WebSocketBridge::on_response(const http::ResponseHead& head) {
+  if (head.status == 101) return switch_protocols(head);
+  if (head.status >= 300 && head.status <= 399) {
+    // Nobody follows a WebSocket's redirect: browsers do not, and we would take the client's
+    // credentials to where the upstream wants them.
+    return refuse(
+        http::refusal(502, "the upstream redirects"), HandshakeResult::upstream_refused,
+        name_of(handshake_->exchange->endpoint()) + ": status " + std::to_string(head.status));
+  }
+  socket_->answer_plainly(relay_response(std::move(handshake_->exchange), head));
+}
+
+void WebSocketBridge::switch_protocols(const http::ResponseHead& head) {
+  HttpExchange& exchange = *handshake_->exchange;
+  auto switched = verify_switch(head, handshake_->key, handshake_->offered);
+  if (!switched) {
+    shared_.route.upstream->counters().handshake_invalid.add();
+    return refuse(http::refusal(502, "the upstream's handshake is not valid"),
+                  HandshakeResult::upstream_invalid,
+                  name_of(exchange.endpoint()) + ": " + switched.error().message);
+  }
+  upstream_ = std::make_unique<UpstreamSocket>(shared_.route.context, shared_.upstream_settings,
+                                               exchange.take_upgraded(),
+                                               static_cast<UpstreamSocket::Owner&>(*this));
+  end_handshake();
+  socket_->accept_as(switched->protocol, std::move(switched->headers));
+  if (shared_.route.upstream->config().on_endpoint_down == config::OnEndpointDown::close) {
+    shared_.watched.insert(this);
+  }
+}
+
+void WebSocketBridge::on_exchange_failure(const HttpFailure& failure) {
+  refuse(response_to(failure), result_of(failure), failure.detail);
+}
+
+void WebSocketBridge::refuse(const http::Response& response, HandshakeResult result,
+                             std::string_view why) {
+  socket_->reject_with(response, result, why);
+  end_handshake();
+}
+
+// The exchange may be in the midst of an event.
+void WebSocketBridge::end_handshake() {
+  if (handshake_ == nullptr) return;
+  if (handshake_->exchange != nullptr) handshake_->exchange->cancel();
+  shared_.route.context.turn.retire(std::move(handshake_->exchange));
+  handshake_.reset();
+}
+
+// ---- Client to upstream
+
+void WebSocketBridge::on_piece(const MessagePiece& piece) {
+  if (upstream_ == nullptr) return;
+  if (piece.frame_start) {
+    upstream_->begin_frame(piece.type, piece.message_start, piece.fin, piece.frame_payload_bytes);
+  }
+  if (!piece.payload.empty()) upstream_->send_payload(piece.payload);
+  watch_upstream_buffer();
+}
+
+void WebSocketBridge::on_upstream_progress() {
+  if (socket_ == nullptr) return;
+  watch_upstream_buffer();
+  watch_client_buffer();
+}
+
+// What is not blocked leaves with the end of the turn.
+void WebSocketBridge::watch_upstream_buffer() {
+  const std::size_t amount = upstream_->buffered_amount();
+  if (upstream_->blocked() || client_paused_) {
+    socket_->set_upstream_buffered(amount - upstream_->buffered_tls(), upstream_->buffered_tls());
+  }
+  if (!client_paused_ && upstream_->blocked() && amount > buffers().high_watermark_bytes) {
+    client_paused_ = true;
+    socket_->pause();
+  } else if (client_paused_ && amount <= buffers().low_watermark_bytes) {
+    client_paused_ = false;
+    socket_->resume();
+  }
+}
+
+// ---- Upstream to client
+
+void WebSocketBridge::on_upstream_piece(const MessagePiece& piece) {
+  if (socket_ == nullptr) return;
+  if (piece.frame_start) {
+    client_in_frame_ = socket_->ready_state() == ReadyState::open;
+    socket_->begin_frame(piece.type, piece.message_start, piece.fin, piece.frame_payload_bytes);
+  }
+  if (!piece.payload.empty()) socket_->send_payload(piece.payload);
+  if (piece.frame_end) client_in_frame_ = false;
+  if (socket_->buffered_amount() > buffers().high_watermark_bytes) pause_upstream();
+}
+
+void WebSocketBridge::pause_upstream() {
+  if (upstream_paused_) return;
+  upstream_paused_ = true;
+  upstream_->pause();
+  // on_drain() comes if the kernel did not take it all; nobody knows that before the client's own
+  // turn has ended.
+  looks_ = 2;
+  upstream_->wake();
+}
+
+void WebSocketBridge::watch_client_buffer() {
+  if (!upstream_paused_) return;
+  if (socket_->buffered_amount() <= buffers().low_watermark_bytes) return resume_upstream();
+  if (looks_ == 0) return;
+  --looks_;
+  upstream_->wake();
+}
+
+void WebSocketBridge::resume_upstream() {
+  if (!upstream_paused_) return;
+  upstream_paused_ = false;
+  upstream_->resume();
+}
+
+// ---- Ends
+
+// The upstream has closed, or is lost.
+void WebSocketBridge::on_upstream_end(const SessionEnd& end) {
+  if (socket_ == nullptr) return;
+  if (client_paused_) {
+    // Its Close frame stands behind what the upstream did not take.
+    client_paused_ = false;
+    socket_->resume();
+  }
+  if (end.was_clean) {
+    close_client({.code = end.code, .text = end.text, .reason = end.reason});
+  } else if (end.code != ws::abnormal) {
+    close_client(lost("upstream broke the protocol", end.detail));
+  } else {
+    close_client(lost("upstream lost", end.detail));
+  }
+}
+
+Ending WebSocketBridge::lost(std::string text, const std::string& detail) const {
+  return {.code = ws::bad_gateway,
+          .text = std::move(text),
+          .reason = CloseReason::upstream_failed,
+          .detail = name_of(upstream_->endpoint()) + ": " + detail};
+}
+
+// A frame that will never be finished leaves no room for a Close frame.
+void WebSocketBridge::close_client(const Ending& ending) {
+  if (client_in_frame_) {
+    client_in_frame_ = false;
+    socket_->abort(ending);
+  } else {
+    socket_->close_with(ending);
+  }
+}
+
+void WebSocketBridge::on_upstream_gone() {
+  if (socket_ != nullptr) {
+    socket_->set_upstream_buffered(0, 0);
+  } else if (keeper_ != nullptr) {
+    keeper_->on_bridge_done(*this);
+  }
+}
+
+// The upstream gets everything that the client had sent, then the same end.
+void WebSocketBridge::on_close(const CloseEvent& event) {
+  socket_ = nullptr;
+  end_handshake();
+  if (upstream_ == nullptr) return;
+  resume_upstream();
+  if (event.initiator == Initiator::upstream) return;  // it knows
+  const bool by_gateway = event.initiator == Initiator::gateway;
+  if (upstream_->in_frame() || (event.code == ws::abnormal && !by_gateway)) {
+    upstream_->hang_up();
+  } else if (by_gateway) {
+    upstream_->close_with({.code = ws::going_away, .text = std::string(event.reason)});
+  } else {
+    upstream_->close_with({.code = event.code, .text = std::string(event.reason)});
+  }
+}
+
+void WebSocketBridge::cut() {
+  if (upstream_ != nullptr) upstream_->drop();
+}
+
+void WebSocketBridge::on_endpoint_down(const upstreams::Endpoint& endpoint) {
+  if (upstream_ == nullptr || upstream_->endpoint() != &endpoint) return;
+  if (socket_ != nullptr) close_client(lost("upstream down", "the endpoint is down"));
+  if (upstream_->in_frame()) {
+    upstream_->hang_up();
+  } else {
+    upstream_->close_with({.code = ws::going_away, .text = "endpoint down"});
+  }
+}
+
+}  // namespace
+
+// ---- The factory
+
+WebSocketBridgeFactory::WebSocketBridgeFactory(const HttpRoute& route)
+    : shared_(std::make_shared<WebSocketRoute>(route)) {
+  watch_endpoints();
+}
+
+WebSocketBridgeFactory::~WebSocketBridgeFactory() {
+  if (subscription_ != 0) shared_->route.upstream->unsubscribe(subscription_);
+}
+
+std::unique_ptr<Bridge> WebSocketBridgeFactory::create(ClientSocket& socket) {
+  return std::make_unique<WebSocketBridge>(*shared_, socket);
+}
+
+void WebSocketBridgeFactory::watch_endpoints() {
+  upstreams::Upstream& upstream = *shared_->route.upstream;
+  if (upstream.config().on_endpoint_down != config::OnEndpointDown::close) return;
+  subscription_ =
+      upstream.subscribe([shared = std::weak_ptr(shared_)](const upstreams::Endpoint& endpoint) {
+        const auto alive = shared.lock();
+        if (alive == nullptr) return;
+        alive->route.context.loop.post([shared, &endpoint] {
+          const auto still_alive = shared.lock();
+          if (still_alive == nullptr) return;
+          for (WebSocketBridge* const bridge : still_alive->watched)
+            bridge->on_endpoint_down(endpoint);
+        });
+      });
+}
+
+}  // namespace sluice::bridges

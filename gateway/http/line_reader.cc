@@ -1,0 +1,42 @@
+#include "http/line_reader.h"
+
+#include "base/field.h"
+
+namespace sluice::http {
+
+LineReader::Status LineReader::read(Bytes& input, std::size_t bytes_max) {
+  Status status = Status::need_more;
+  while (!input.empty() && status == Status::need_more) {
+    status = take(static_cast<char>(input.front()), bytes_max);
+    input = input.subspan(1);
+  }
+  return status;
+}
+
+LineReader::Status LineReader::take(char c, std::size_t bytes_max) {
+  if (complete_) line_.clear();
+  complete_ = carriage_return_ && c == '\n';
+  if (complete_) {
+    carriage_return_ = false;
+    return Status::complete;
+  }
+  // RFC 9112 2.2: neither a bare CR nor a bare LF ends a line here.
+  if (carriage_return_ || (is_control(c) && c != '\t' && c != '\r')) return Status::malformed;
+  if (c == '\r') {
+    carriage_return_ = true;
+    return Status::need_more;
+  }
+  if (line_.size() == bytes_max) return Status::too_long;
+  line_ += c;
+  return Status::need_more;
+}
+
+std::optional<Header> parse_field_line(std::string_view line) {
+  const std::size_t colon = line.find(':');
+  if (colon == std::string_view::npos) return std::nullopt;
+  // A token has no white space: this refuses obs-fold and "Name :" too.
+  if (!is_token(line.substr(0, colon))) return std::nullopt;
+  return Header{std::string(line.substr(0, colon)), std::string(trim(line.substr(colon + 1)))};
+}
+
+}  // namespace sluice::http

@@ -1,0 +1,216 @@
+#include "relay_session.h"
+
+#include "base/field.h"
+
+namespace sluice {
+namespace {
+
+// What is gathered during a turn before the kernel is asked to take some of it.
+constexpr std::size_t gather_bytes = 64 * 1024;
+
+// Requests that a client sends before it got the answer to this one wait in the kernel beyond this.
+constexpr std::size_t held_bytes_max = 64 * 1024;
+
+bool has_no_body(int status) {
+  return status == 204 || status == 304;
+}
+
+}  // namespace
+
+RelaySession::RelaySession(std::unique_ptr<Relay> relay, ClientRequest request,
+                           net::Transport& transport, Settings settings, Owner& owner)
+    : relay_(std::move(relay)),
+      request_(std::move(request)),
+      transport_(transport),
+      settings_(settings),
+      owner_(owner),
+      body_(http::request_framing(request_.request)),
+      close_after_(settings.close_after) {}
+
+RelaySession::~RelaySession() = default;
+
+void RelaySession::start() {
+  started_ = true;
+  relay_->on_request(request_, *this);
+  if (state_ != State::answering) return;
+  // RFC 9110 10.1.1: the client may wait for this before it sends the body.
+  const http::Request& request = request_.request;
+  if (request.has_body && request.version_minor > 0 &&
+      request.has_token("expect", "100-continue")) {
+    http::Response go_on;
+    go_on.status = 100;
+    put(go_on);
+  }
+  if (!request.has_body) {
+    take_body({});
+  } else if (!held_.empty()) {
+    owner_.on_relay_wake();
+  }
+}
+
+// ---- The request's body
+
+void RelaySession::receive(Bytes bytes) {
+  if (body_.ended() || body_paused_ || !held_.empty() || !started_) {
+    held_.insert(held_.end(), bytes.begin(), bytes.end());
+    update_reading();
+  } else {
+    take_body(bytes);
+  }
+}
+
+void RelaySession::take_body(Bytes bytes) {
+  while (!body_.ended() && !body_paused_ && state_ == State::answering) {
+    const http::BodyReader::Step step = body_.read(bytes);
+    if (step.error != nullptr) {
+      close_after_ = true;
+      if (responded_) return abort_response(step.error);
+      return refuse(http::refusal(400, step.error), step.error);
+    }
+    if (!step.payload.empty()) relay_->on_body(step.payload);
+    if (step.end) relay_->on_body_end(body_.trailers());
+    if (bytes.empty()) break;
+  }
+  held_.assign(bytes.begin(), bytes.end());
+  update_reading();
+}
+
+void RelaySession::pause_body() {
+  body_paused_ = true;
+  update_reading();
+}
+
+void RelaySession::resume_body() {
+  if (!body_paused_) return;
+  body_paused_ = false;
+  owner_.on_relay_wake();
+}
+
+void RelaySession::update_reading() {
+  // Once the body is whole, reading shows whether the client is still there.
+  transport_.read(body_.ended() ? held_.size() < held_bytes_max : !body_paused_ && held_.empty());
+}
+
+// ---- The response
+
+http::ResponseContext RelaySession::context() const {
+  return {.head = request_.request.method == "HEAD",
+          .keep_alive = !close_after_,
+          .version_minor = request_.request.version_minor,
+          .date = settings_.date};
+}
+
+// Appends a head, and the body that the response carries itself.
+bool RelaySession::put(const http::Response& response) {
+  const auto bytes = http::serialise(response, context());
+  if (!bytes) {
+    why_broken_ = bytes.error().message;
+    return false;
+  }
+  transport_.output().append(as_bytes(*bytes));
+  wrote();
+  return true;
+}
+
+void RelaySession::inform(const http::Response& head) {
+  if (responded_ || state_ != State::answering || request_.request.version_minor == 0) return;
+  if (!put(head)) end_with(State::broken);
+}
+
+void RelaySession::respond(const http::Response& head) {
+  if (responded_ || state_ != State::answering) return;
+  http::Response sent = head;
+  bodiless_ = request_.request.method == "HEAD" || has_no_body(head.status);
+  if (!head.content_length && !has_no_body(head.status)) {
+    chunked_ = request_.request.version_minor > 0;
+    // The end of the connection is the end of the body.
+    if (!chunked_ && !bodiless_) close_after_ = true;
+  }
+  // Nobody reads the rest of a body that nobody is interested in.
+  if (!body_.ended()) close_after_ = true;
+  sent.chunked = chunked_;
+  sent.until_close = !head.content_length && !chunked_;
+  if (!put(sent)) {
+    const http::Response bad = http::refusal(502, "the upstream's response cannot be passed on");
+    return refuse(bad, why_broken_);
+  }
+  responded_ = true;
+  owner_.on_relay_response(head.status, {});
+}
+
+void RelaySession::refuse(const http::Response& response, std::string_view why) {
+  if (responded_ || state_ != State::answering) return;
+  if (!body_.ended()) close_after_ = true;
+  close_after_ = close_after_ || response.close;
+  responded_ = true;
+  owner_.on_relay_response(response.status, why);
+  end_with(put(response) ? State::complete : State::broken);
+}
+
+void RelaySession::send_body(Bytes piece) {
+  if (!responded_ || state_ != State::answering || bodiless_ || piece.empty()) return;
+  if (chunked_) {
+    http::append_chunk(piece, transport_.output());
+  } else {
+    transport_.output().append(piece);
+  }
+  wrote();
+  over_high_ = over_high_ || buffered_amount() > settings_.buffers.high_watermark_bytes;
+}
+
+void RelaySession::end_response(const std::vector<http::Header>& trailers) {
+  if (!responded_ || state_ != State::answering) return;
+  if (chunked_ && !bodiless_) http::append_last_chunk(trailers, transport_.output());
+  end_with(State::complete);
+}
+
+void RelaySession::abort_response(std::string_view why) {
+  if (state_ != State::answering) return;
+  why_broken_ = why;
+  end_with(State::broken);
+}
+
+void RelaySession::wrote() {
+  if (transport_.output().size() >= gather_bytes && !transport_.blocked()) transport_.flush();
+  owner_.on_relay_wake();
+}
+
+void RelaySession::end_with(State state) {
+  state_ = state;
+  owner_.on_relay_wake();
+}
+
+// ---- The turn
+
+void RelaySession::on_sent() {
+  if (over_high_) owner_.on_relay_wake();
+}
+
+void RelaySession::turn_end() {
+  if (state_ != State::answering) return;
+  if (over_high_ && buffered_amount() <= settings_.buffers.low_watermark_bytes) {
+    over_high_ = false;
+    relay_->on_drain();
+  }
+  if (!body_.ended() && !body_paused_ && !held_.empty() && state_ == State::answering) {
+    take_body(std::exchange(held_, {}));
+  }
+  update_reading();
+}
+
+void RelaySession::time_out() {
+  close_after_ = true;
+  if (responded_ || transport_.blocked()) return abort_response("the client does not go on");
+  refuse(http::refusal(408, "the request did not arrive in time"), "request body timed out");
+}
+
+bool RelaySession::waits_for_client() const {
+  return transport_.blocked() || (!body_.ended() && !body_paused_);
+}
+
+std::unique_ptr<Relay> RelaySession::end() {
+  if (relay_ != nullptr && started_) relay_->on_gone();
+  return std::move(relay_);
+}
+
+}  // namespace sluice

@@ -1,0 +1,198 @@
+// Messages that are passed on in pieces, in both directions (client_socket.h).
+#include <string>
+
+#include "scene.h"
+#include "ws/close_code.h"
+
+using namespace sluice;
+using namespace sluice::test;
+
+namespace {
+
+void streams(config::Route& route) {
+  route.target = config::HttpTarget{};
+  route.limits.message_bytes_max = 0;
+  route.limits.fragments_max = 0;
+}
+
+void streams_with_pings(config::Route& route) {
+  streams(route);
+  route.keepalive.ping_interval_ms = 10'000;
+}
+
+}  // namespace
+
+TEST_CASE("a message is delivered in the pieces in which it came") {
+  Scene scene(streams);
+  scene.receive(scene.client.text("Hello"));
+  CHECK(scene.told() == "([5 text 'Hello'])");
+  const std::string frame = scene.client.text("Hello");
+  scene.receive(frame.substr(0, 8));
+  scene.receive(frame.substr(8));
+  CHECK(scene.told() == "([5 text 'He'; text 'llo'])");
+  CHECK(scene.in().text_messages.get() == 2);
+  CHECK(scene.in().text_frames.get() == 2);
+  CHECK(scene.in().payload_bytes.get() == 10);
+  CHECK(scene.in().message_size.sum.get() == 10);
+}
+
+TEST_CASE("fragments keep their boundaries, empty ones too") {
+  Scene scene(streams);
+  scene.receive(scene.client.fragment("ab", true, false));
+  scene.receive(scene.client.fragment("", false, false));
+  scene.receive(scene.client.fragment("c", false, true));
+  CHECK(scene.told() == "([2 text 'ab']; [0 text '']; [1 text 'c'])");
+  CHECK(scene.in().text_messages.get() == 1);
+  CHECK(scene.in().continuation_frames.get() == 2);
+}
+
+TEST_CASE("a message larger than any buffer is never gathered") {
+  Scene scene(streams);
+  std::string frame = scene.client.binary(letters(300'000));
+  for (std::size_t at = 0; at < frame.size(); at += 65'536) {
+    scene.receive(frame.substr(at, 65'536));
+    CHECK(scene.slot.inbound_bytes.get() == 0);
+  }
+  CHECK(scene.in().binary_messages.get() == 1);
+  CHECK(scene.in().message_size.sum.get() == 300'000);
+}
+
+TEST_CASE("RFC 6455 8.1: text is validated unless the route says otherwise") {
+  Scene strict(streams);
+  strict.receive(strict.client.text("\xff"));
+  CHECK(strict.end() == "gateway invalid_data 1007 'text is not valid UTF-8' unclean");
+  Scene lenient([](config::Route& route) {
+    streams(route);
+    std::get<config::HttpTarget>(route.target).validate_utf8 = false;
+  });
+  lenient.receive(lenient.client.text("\xff"));
+  CHECK(lenient.told() == "([1 text '\\xff'])");
+  CHECK(lenient.end() == "open");
+}
+
+TEST_CASE("a frame is sent in pieces, exactly as it was announced") {
+  Scene scene(streams);
+  scene.session->begin_frame(MessageType::text, true, false, 5);
+  scene.session->send_payload(as_bytes("He"));
+  scene.turn();
+  CHECK(scene.transport.taken == std::string("\x01\x05He"));
+  CHECK(scene.session->in_frame());
+  scene.session->send_payload(as_bytes("llo"));
+  scene.session->begin_frame(MessageType::text, false, true, 0);
+  scene.turn();
+  CHECK(scene.transport.taken == std::string("\x01\x05Hello\x80\x00", 9));
+  CHECK_FALSE(scene.session->in_frame());
+  CHECK(scene.out().text_messages.get() == 1);
+  CHECK(scene.out().text_frames.get() == 1);
+  CHECK(scene.out().continuation_frames.get() == 1);
+  CHECK(scene.out().payload_bytes.get() == 5);
+  CHECK(scene.out().message_size.sum.get() == 5);
+}
+
+TEST_CASE("RFC 6455 5.5.2: a pong waits for the end of the frame, and only the latest is sent") {
+  Scene scene(streams);
+  scene.session->begin_frame(MessageType::binary, true, true, 2);
+  scene.session->send_payload(as_bytes("a"));
+  scene.receive(scene.client.ping("1"));
+  scene.receive(scene.client.ping("2"));
+  scene.turn();
+  CHECK(scene.transport.taken == std::string("\x82\x02"
+                                             "a"));
+  scene.session->send_payload(as_bytes("b"));
+  scene.turn();
+  CHECK(scene.transport.taken == std::string("\x82\x02"
+                                             "ab\x8a\x01"
+                                             "2"));
+}
+
+TEST_CASE("no ping is sent in the midst of a frame") {
+  Scene scene(streams_with_pings);
+  scene.session->begin_frame(MessageType::binary, true, true, 2);
+  scene.wait(60'000);
+  CHECK(scene.transport.taken == std::string("\x82\x02"));
+  CHECK(scene.end() == "open");
+  scene.session->send_payload(as_bytes("ab"));
+  scene.wait(10'000);
+  CHECK(scene.out().ping_frames.get() == 1);
+}
+
+TEST_CASE("the client's Close is answered behind the frame that is being sent") {
+  Scene scene(streams);
+  scene.session->begin_frame(MessageType::binary, true, true, 2);
+  scene.session->send_payload(as_bytes("a"));
+  scene.receive(scene.client.close(4001, "bye"));
+  CHECK(scene.end() == "open");
+  CHECK(scene.session->ready_state() == ReadyState::closing);
+  scene.session->send_payload(as_bytes("b"));
+  scene.turn();
+  CHECK(scene.end() == "client application 4001 'bye' clean");
+  CHECK(scene.client_got() == "binary 'ab'; close 4001 'bye'");
+}
+
+TEST_CASE("a frame that is never finished holds up the Close for timeouts.close, no longer") {
+  Scene scene(streams);
+  scene.session->begin_frame(MessageType::binary, true, true, 2);
+  scene.receive(scene.client.close(1000, ""));
+  scene.wait(scene.route.timeouts.close_ms + 200);
+  CHECK(scene.end() == "client close_timeout 1006 '' unclean");
+}
+
+TEST_CASE("our own Close waits for the frame's end, and no further frame is begun") {
+  Scene scene(streams);
+  scene.session->begin_frame(MessageType::binary, true, false, 2);
+  scene.session->close_by_rule(ws::going_away, metrics::CloseReason::drain, "shutting down");
+  scene.turn();
+  CHECK(scene.out().close_frames.get() == 0);
+  scene.session->send_payload(as_bytes("ab"));
+  scene.session->begin_frame(MessageType::binary, false, true, 1);
+  scene.turn();
+  CHECK(scene.transport.taken.substr(0, 4) == std::string("\x02\x02"
+                                                          "ab"));
+  CHECK(scene.transport.taken.substr(4) == std::string("\x88\x0f\x03\xe9shutting down"));
+  scene.receive(scene.client.close(1001, ""));
+  CHECK(scene.end() == "gateway drain 1001 '' clean");
+}
+
+TEST_CASE("a violation in the midst of a frame drops the connection: no Close can be sent") {
+  Scene scene(streams);
+  scene.session->begin_frame(MessageType::binary, true, true, 2);
+  scene.receive("\x83\x80zzzz");
+  CHECK(scene.end().starts_with("gateway protocol_error 1006"));
+  CHECK(scene.out().close_frames.get() == 0);
+}
+
+TEST_CASE("what the client sent before it heard of close_with() is still delivered") {
+  Scene scene(streams);
+  scene.session->close_with({.code = ws::normal, .text = ""});
+  scene.turn();
+  scene.receive(scene.client.text("late"));
+  CHECK(scene.told() == "([4 text 'late'])");
+  scene.receive(scene.client.close(1000, ""));
+  CHECK(scene.told() == "end");
+  CHECK(scene.end() == "upstream normal 1000 '' clean");
+}
+
+TEST_CASE("close_with() sends any code, and an empty Close for one that may not be sent") {
+  Scene scene(streams);
+  scene.session->close_with({.code = 1014, .text = "upstream lost"});
+  scene.turn();
+  CHECK(scene.transport.taken == std::string("\x88\x0f\x03\xf6upstream lost"));
+  Scene empty(streams);
+  empty.session->close_with({.code = 1005, .text = ""});
+  empty.turn();
+  CHECK(empty.transport.taken == std::string("\x88\x00", 2));
+}
+
+TEST_CASE("a client that does not read is still read: the two directions are the upstream's") {
+  Scene scene(streams);
+  scene.client_stops_reading();
+  while (scene.session->buffered_amount() <= scene.route.buffers.high_watermark_bytes) {
+    scene.send(MessageType::binary, letters(60'000));
+    scene.turn();
+  }
+  CHECK(scene.transport.reading);
+  scene.receive(scene.client.text("still here"));
+  CHECK(scene.told() == "([10 text 'still here'])");
+  scene.client_reads();
+  CHECK(scene.told() == "drain");
+}
