@@ -14,6 +14,12 @@ std::string loggable(const config::Log& settings, const http::Request& request) 
   return request.path + "?" + (settings.query_strings ? request.query : "[redacted]");
 }
 
+void append_upstream(log::Fields& fields, const Subject& subject) {
+  if (subject.upstream.empty()) return;
+  fields.emplace_back("upstream", subject.upstream);
+  fields.emplace_back("endpoint", subject.endpoint);
+}
+
 }  // namespace
 
 void request(const config::Log& settings, const Subject& subject, const http::Request& request,
@@ -23,6 +29,7 @@ void request(const config::Log& settings, const Subject& subject, const http::Re
   const std::string path = loggable(settings, request);
   log::Fields fields = {{"conn", subject.connection}, {"client", client}, {"route", subject.route},
                         {"method", request.method},   {"path", path},     {"status", status}};
+  append_upstream(fields, subject);
   if (!why.empty()) fields.emplace_back("why", why);
   log::info(why.empty() ? "request" : "refused", fields);
 }
@@ -30,15 +37,20 @@ void request(const config::Log& settings, const Subject& subject, const http::Re
 void open(const config::Log& settings, const Subject& subject, const http::Request& request,
           std::string_view protocol, std::string_view tls, std::uint64_t handshake_us) {
   if (!settings.access) return;
-  log::info("open", {{"conn", subject.connection},
-                     {"client", subject.client.to_string()},
-                     {"route", subject.route},
-                     {"host", request.authority},
-                     {"path", loggable(settings, request)},
-                     {"origin", request.header("Origin").value_or("")},
-                     {"protocol", protocol},
-                     {"tls", tls},
-                     {"handshake_ms", static_cast<double>(handshake_us) / 1000}});
+  const std::string client = subject.client.to_string();
+  const std::string path = loggable(settings, request);
+  const std::string origin = request.header("Origin").value_or("");
+  log::Fields fields = {{"conn", subject.connection},
+                        {"client", client},
+                        {"route", subject.route},
+                        {"host", request.authority},
+                        {"path", path},
+                        {"origin", origin},
+                        {"protocol", protocol},
+                        {"tls", tls},
+                        {"handshake_ms", static_cast<double>(handshake_us) / 1000}};
+  append_upstream(fields, subject);
+  log::info("open", fields);
 }
 
 void close(const config::Log& settings, const Subject& subject, const SessionEnd& end,

@@ -17,6 +17,9 @@ struct Subject {
   std::uint64_t connection;
   const net::Endpoint& client;
   std::string_view route;  // "none" if there is none
+  // Of the upstream that the client was connected to; empty if there is none.
+  std::string_view upstream = {};
+  std::string_view endpoint = {};
 };
 
 // `why` is empty for a request that was served.

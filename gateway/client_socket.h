@@ -48,6 +48,8 @@ class ClientSocket : public WebSocket {
   // Completes the opening handshake with the upstream's own choice of a subprotocol (empty: none)
   // and header fields of the upstream's. Fails if the client did not offer it.
   virtual void accept_as(std::string_view protocol, std::vector<http::Header> headers) = 0;
+  // Which endpoint of which upstream the client was connected to, for the log.
+  virtual void name_upstream(std::string_view upstream, std::string_view endpoint) = 0;
   // Answers with a whole response instead. `why` is for the log.
   virtual void reject_with(http::Response response, metrics::HandshakeResult result,
                            std::string_view why) = 0;

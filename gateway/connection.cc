@@ -454,6 +454,8 @@ void Connection::end_response() {
 
 void Connection::await_next_request() {
   exchange_->parser.reset();
+  exchange_->upstream.clear();
+  exchange_->endpoint.clear();
   exchange_->kept = true;
   phase_ = Phase::reading;
   route_ = nullptr;
@@ -483,6 +485,10 @@ void Connection::start_relay(std::unique_ptr<Relay> relay) {
 
 void Connection::on_relay_response(int status, std::string_view why) {
   access_log::request(worker_.config().log, subject(), exchange_->request(), status, why);
+}
+
+void Connection::on_relay_upstream(std::string_view upstream, std::string_view endpoint) {
+  name_upstream(upstream, endpoint);
 }
 
 // What has become of the relay in the last event.
@@ -552,6 +558,12 @@ void Connection::accept_as(std::string_view protocol, std::vector<http::Header> 
   }
   own_protocol_ = std::make_unique<std::string>(protocol);
   open_session(*own_protocol_, std::move(headers));
+}
+
+void Connection::name_upstream(std::string_view upstream, std::string_view endpoint) {
+  if (exchange_ == nullptr) return;
+  exchange_->upstream = upstream;
+  exchange_->endpoint = endpoint;
 }
 
 void Connection::reject_with(http::Response response, HandshakeResult result,
@@ -903,7 +915,13 @@ metrics::RouteCounters& Connection::counters() const {
 }
 
 access_log::Subject Connection::subject() const {
-  return {id_, peer_, route_ == nullptr ? "none" : std::string_view(route_->config.name)};
+  access_log::Subject subject{id_, peer_,
+                              route_ == nullptr ? "none" : std::string_view(route_->config.name)};
+  if (exchange_ != nullptr) {
+    subject.upstream = exchange_->upstream;
+    subject.endpoint = exchange_->endpoint;
+  }
+  return subject;
 }
 
 void Connection::count_tls(TlsResult result) const {

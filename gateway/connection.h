@@ -84,6 +84,7 @@ class Connection final : private net::Transport::Owner,
   // RelaySession::Owner
   void on_relay_wake() override { wake(); }
   void on_relay_response(int status, std::string_view why) override;
+  void on_relay_upstream(std::string_view upstream, std::string_view endpoint) override;
 
   // WebSocket
   ReadyState ready_state() const override;
@@ -101,6 +102,7 @@ class Connection final : private net::Transport::Owner,
   ClientRequest handshake() const override;
   net::Endpoint local_endpoint() const override { return transport_->local_endpoint(); }
   void accept_as(std::string_view protocol, std::vector<http::Header> headers) override;
+  void name_upstream(std::string_view upstream, std::string_view endpoint) override;
   void reject_with(http::Response response, metrics::HandshakeResult result,
                    std::string_view why) override;
   void answer_plainly(std::unique_ptr<Relay> relay) override;

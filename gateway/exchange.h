@@ -62,6 +62,8 @@ struct Exchange final : UpgradeRequest {
   std::string_view route_name;
   std::string_view chosen_protocol;  // by the route
   std::string client;
+  std::string upstream;  // that answered, and which of its endpoints; for the log
+  std::string endpoint;
   std::vector<std::pair<std::string, std::string>> parameters;      // decoded
   std::vector<std::pair<std::string, std::string>> raw_parameters;  // as they stand in the path
   mutable std::deque<std::string> handed_out;                       // the values of header()

@@ -186,9 +186,11 @@ void Gateway::load_upstreams(std::vector<Error>& errors) {
     errors.push_back(proxies.error());
   }
   if (!errors.empty()) return;
+  bool with_token_file = false;
   for (std::uint32_t i = 0; i < config_.routes.size(); ++i) {
     const auto* target = std::get_if<config::TcpTarget>(&config_.routes[i].target);
     if (target == nullptr) continue;
+    with_token_file = with_token_file || !target->token_file.empty();
     auto targets = bridges::TcpTargets::create(*target, upstreams_);
     if (targets) {
       tcp_targets_[i] = std::move(*targets);
@@ -196,6 +198,7 @@ void Gateway::load_upstreams(std::vector<Error>& errors) {
       errors.push_back({"route " + config_.routes[i].name + ": " + targets.error().message});
     }
   }
+  sources_.upstreams = upstreams_.sources(with_token_file);
   checker_ = std::make_unique<upstreams::Checker>(loop_, upstreams_.all());
   upstreams_.when_made([this](std::shared_ptr<upstreams::Upstream> upstream) {
     loop_.post([this, made = std::move(upstream)] {
@@ -359,7 +362,8 @@ void Gateway::serve_admin() {
   }
 }
 
-// A connection takes one descriptor. Over `max_connections` it is told so by a 503; when few
+// A connection takes one descriptor, or two if it may have one to an upstream. Over
+// `max_connections` it is told so by a 503; when few
 // descriptors are left it is closed at once, so that there is always one for a scrape.
 void Gateway::limit_connections() {
   const metrics::ProcessFigures process = metrics::read_process();
@@ -370,9 +374,10 @@ void Gateway::limit_connections() {
     return static_cast<std::uint32_t>(
         std::min<std::uint64_t>(count, std::numeric_limits<std::uint32_t>::max()));
   };
+  const std::uint64_t each = config_.upstreams.empty() && tcp_targets_.empty() ? 1 : 2;
   shared_.connections_max =
-      config_.connections_max != 0 ? config_.connections_max : limit(free - spare);
-  connections_shed_above_ = limit(free - spare / 2);
+      config_.connections_max != 0 ? config_.connections_max : limit((free - spare) / each);
+  connections_shed_above_ = limit((free - spare / 2) / each);
 }
 
 int Gateway::run() {

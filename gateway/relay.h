@@ -21,6 +21,8 @@ class RelayClient {
  public:
   virtual ~RelayClient() = default;
 
+  // Which endpoint of which upstream answers, for the log. Before respond().
+  virtual void name_upstream(std::string_view, std::string_view) {}
   // A 1xx response other than 101. Left out for HTTP/1.0 clients (RFC 9110 15.2).
   virtual void inform(const http::Response& head) = 0;
   // The head of the final response. `head.headers` are without what frames the body and without

@@ -29,6 +29,8 @@ class RelaySession final : private RelayClient {
     virtual void on_relay_wake() = 0;
     // The final response's status is known; `why` if it is a refusal of ours.
     virtual void on_relay_response(int status, std::string_view why) = 0;
+    // Who will answer.
+    virtual void on_relay_upstream(std::string_view upstream, std::string_view endpoint) = 0;
 
    protected:
     ~Owner() = default;
@@ -76,6 +78,9 @@ class RelaySession final : private RelayClient {
 
  private:
   // RelayClient
+  void name_upstream(std::string_view upstream, std::string_view endpoint) override {
+    owner_.on_relay_upstream(upstream, endpoint);
+  }
   void inform(const http::Response& head) override;
   void respond(const http::Response& head) override;
   void send_body(Bytes piece) override;

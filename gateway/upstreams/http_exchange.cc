@@ -203,12 +203,8 @@ struct HttpExchange::State final : private Turn::Entry,
   }
 
   // A kept connection that ended without a byte of the response was most likely closed for its age
-  // while the request was on its way. What the upstream may have begun is not begun again, unless
-  // that makes no difference.
-  bool may_retry() const {
-    return phase_ == Phase::awaiting && kept_ && !answered_ && holding_ &&
-           (!flushed_ || is_idempotent(request_.method));
-  }
+  // while the request was on its way.
+  bool may_retry() const { return phase_ == Phase::awaiting && kept_ && !answered_ && holding_; }
 
   void retry() {
     upstream_->counters().retries.add();
@@ -247,13 +243,10 @@ struct HttpExchange::State final : private Turn::Entry,
     after_sending(transport_->buffered_bytes() < before);
   }
 
-  void on_sent() override {
-    if (!is_over()) after_sending(true);
-  }
+  void on_sent() override { after_sending(true); }
 
   void after_sending(bool progress) {
-    if (holding_ && flushed_ &&
-        (!kept_ || !is_idempotent(request_.method) || held_.size() > repeatable_bytes_max)) {
+    if (holding_ && flushed_ && !is_repeatable()) {
       holding_ = false;
       held_ = {};
       head_ = {};
@@ -263,6 +256,12 @@ struct HttpExchange::State final : private Turn::Entry,
       over_high_ = false;
       owner_->on_request_drain();
     }
+  }
+
+  // What the upstream may have begun is not begun again, unless that makes no difference. A new
+  // connection was not closed for its age.
+  bool is_repeatable() const {
+    return kept_ && is_idempotent(request_.method) && held_.size() <= repeatable_bytes_max;
   }
 
   bool request_sent() const {
@@ -289,7 +288,6 @@ struct HttpExchange::State final : private Turn::Entry,
   void on_secure() override {}
 
   void on_receive(MutableBytes bytes) override {
-    if (is_over()) return;
     answered_ = true;
     if (paused_ || !input_.empty() || phase_ == Phase::upgraded) {
       input_.insert(input_.end(), bytes.begin(), bytes.end());
@@ -470,7 +468,7 @@ struct HttpExchange::State final : private Turn::Entry,
   std::string head_;
   std::uint64_t body_left_ = 0;  // of a body with a length
   bool body_ended_ = false;
-  bool holding_ = true;             // held_ is all of the body that was given to us
+  bool holding_ = true;  // head_ and held_ are all of it: it can be sent from its beginning
   std::vector<std::uint8_t> held_;  // for a connection that is to come
   std::vector<http::Header> trailers_;
   bool over_high_ = false;

@@ -115,6 +115,9 @@ struct FakeWebSocket final : ClientSocket {
     accept(subprotocol);
     accepted_headers = std::move(headers);
   }
+  void name_upstream(std::string_view upstream, std::string_view endpoint) override {
+    named = std::string(upstream) + " " + std::string(endpoint);
+  }
   void reject_with(http::Response response, metrics::HandshakeResult result,
                    std::string_view why) override {
     if (state != ReadyState::connecting) return;
@@ -164,6 +167,7 @@ struct FakeWebSocket final : ClientSocket {
   std::uint64_t frame_bytes = 0;
   std::vector<Frame> frames;
   std::optional<Ending> ending;
+  std::string named;  // "upstream endpoint"
   bool aborted = false;
   std::size_t upstream_buffered = 0;
   ReadyState state = ReadyState::connecting;

@@ -67,3 +67,45 @@ TEST_CASE("masking keys do not repeat, over refills of the block and on several 
   others.merge(keys);
   CHECK(others.size() >= 3980);
 }
+
+TEST_CASE("HMAC with SHA-256 as in RFC 4231") {
+  const auto hex = [](const std::array<std::uint8_t, 32>& code) {
+    std::string text;
+    for (const std::uint8_t byte : code) {
+      text += "0123456789abcdef"[byte >> 4];
+      text += "0123456789abcdef"[byte & 15];
+    }
+    return text;
+  };
+  CHECK(hex(hmac_sha256(as_bytes("Jefe"), as_bytes("what do ya want for nothing?"))) ==
+        "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843");
+  CHECK(hex(hmac_sha256(as_bytes(std::string(131, '\xaa')),
+                        as_bytes("Test Using Larger Than Block-Size Key - Hash Key First"))) ==
+        "60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54");
+  CHECK(hex(hmac_sha256({}, {})) ==
+        "b613679a0814d9ec772f95d778c35fc5ff1697c493715653c6c712144292c5ad");
+}
+
+TEST_CASE("base64 and base64url read back, and nothing else") {
+  for (const std::string text : {"", "f", "fo", "foo", "foob", "fooba", "foobar", "\xff\xfe\xfd"}) {
+    CHECK(base64_decode(base64(as_bytes(text))) == text);
+    CHECK(base64url_decode(base64url(as_bytes(text))) == text);
+  }
+  CHECK(base64url(as_bytes("\xfb\xff")) == "-_8");
+  for (const char* text : {"Zg", "Zg=", "Zg===", "Zh==", "Zm9=", "=",
+                           "====", "Z===", "Zg==Zg==", "Zm9v!", "-_8=", "Zm 9v", "Zg==\n"}) {
+    CAPTURE(text);
+    CHECK_FALSE(base64_decode(text));
+  }
+  for (const char* text : {"Z", "Zg==", "+/8", "Zh", "Zm9"}) {
+    CAPTURE(text);
+    CHECK(base64url_decode(text).has_value() == false);
+  }
+}
+
+TEST_CASE("comparing without telling where the difference is") {
+  CHECK(equal_in_constant_time(as_bytes("abc"), as_bytes("abc")));
+  CHECK(equal_in_constant_time({}, {}));
+  CHECK_FALSE(equal_in_constant_time(as_bytes("abc"), as_bytes("abd")));
+  CHECK_FALSE(equal_in_constant_time(as_bytes("abc"), as_bytes("ab")));
+}

@@ -116,6 +116,7 @@ class Exchanged final : private RelaySession::Owner {
 
  private:
   void on_relay_wake() override { woken = true; }
+  void on_relay_upstream(std::string_view, std::string_view) override {}
   void on_relay_response(int status, std::string_view why) override {
     responses += std::to_string(status) + (why.empty() ? "" : " ") + std::string(why) + ";";
   }

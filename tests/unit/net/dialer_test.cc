@@ -5,6 +5,7 @@
 #include <netinet/tcp.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
+#include <poll.h>
 #include <sys/resource.h>
 
 #include <atomic>
@@ -59,7 +60,7 @@ std::size_t open_descriptors() {
 struct Wishes {
   std::shared_ptr<const net::TlsClientContext> tls = nullptr;
   std::string server_name = "one.example";
-  std::string prologue = "";
+  std::string prologue = {};
 };
 
 // A dialer, and what it told.
@@ -233,6 +234,25 @@ class TlsServer {
   SSL* ssl_ = nullptr;
   std::thread thread_;
 };
+
+// Both ways, until the client goes.
+void forward_byte_by_byte(const ClientEnd& client, const ClientEnd& upstream) {
+  const int on = 1;
+  ::setsockopt(client.fd(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+  for (;;) {
+    pollfd ends[] = {{client.fd(), POLLIN, 0}, {upstream.fd(), POLLIN, 0}};
+    if (::poll(ends, 2, 10'000) <= 0) return;
+    char byte = 0;
+    if (ends[0].revents != 0) {
+      if (::recv(client.fd(), &byte, 1, 0) <= 0) return;
+      upstream.send({&byte, 1});
+    }
+    if (ends[1].revents != 0) {
+      if (::recv(upstream.fd(), &byte, 1, 0) <= 0) return;
+      ::send(client.fd(), &byte, 1, MSG_NOSIGNAL);
+    }
+  }
+}
 
 int option(int fd, int level, int name) {
   int value = 0;
@@ -483,6 +503,30 @@ TEST_CASE("dialer: TLS 1.2 and 1.3: a server that is trusted, and bytes both way
   }
 }
 
+TEST_CASE("dialer: TLS: a handshake and bytes that come one by one") {
+  for (const int version : {TLS1_2_VERSION, TLS1_3_VERSION}) {
+    CAPTURE(version);
+    TlsServer server(certificates().one, {.version_max = version},
+                     [](TlsServer& self) { self.send(self.read(5)); });
+    const Listening between;
+    std::thread drip([&] {
+      const ClientEnd client(between.accept());
+      const ClientEnd upstream(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+      REQUIRE(::connect(upstream.fd(), server.address().raw(), server.address().raw_size()) == 0);
+      forward_byte_by_byte(client, upstream);
+    });
+    {
+      Dialling dialling;
+      dialling.dial({between.address()}, {.tls = trusting(certificates().one)});
+      REQUIRE(dialling.transport != nullptr);
+      dialling.send("Hello");
+      dialling.transport->read(true);
+      dialling.loop.run_until([&] { return dialling.user.received == "Hello"; });
+    }
+    drip.join();
+  }
+}
+
 TEST_CASE("dialer: TLS: whose certificate is accepted for which name") {
   const Certificates& all = certificates();
   const struct {
@@ -697,6 +741,12 @@ TEST_CASE("dialer: destroyed while it tells") {
 
 TEST_CASE("TLS client: errors of the files name them") {
   const Certificates& all = certificates();
+  const std::string other_kind = all.folder / "ed25519.key";
+  const std::unique_ptr<EVP_PKEY, void (*)(EVP_PKEY*)> key(
+      EVP_PKEY_Q_keygen(nullptr, nullptr, "ED25519"), EVP_PKEY_free);
+  FILE* file = std::fopen(other_kind.c_str(), "w");
+  PEM_write_PrivateKey(file, key.get(), nullptr, nullptr, 0, nullptr, nullptr);
+  std::fclose(file);
   const struct {
     net::TlsClientSettings settings;
     std::string file;
@@ -706,6 +756,7 @@ TEST_CASE("TLS client: errors of the files name them") {
       {{.cert_file = all.folder / "none.crt", .key_file = all.one.key}, "none.crt"},
       {{.cert_file = all.one.cert, .key_file = all.folder / "none.key"}, "none.key"},
       {{.cert_file = all.one.cert, .key_file = all.client.key}, "client.key"},
+      {{.cert_file = all.one.cert, .key_file = other_kind}, "ed25519.key"},
   };
   for (const auto& row : rows) {
     CAPTURE(row.file);

@@ -6,7 +6,6 @@
 #include <string>
 #include <vector>
 
-#include "support/certificate.h"
 #include "unit/upstreams/scene.h"
 
 using namespace sluice;

@@ -5,6 +5,7 @@
 #include <random>
 
 #include "http_scene.h"
+#include "support/fake_transport.h"
 
 using namespace sluice;
 using namespace sluice::test;
@@ -242,6 +243,19 @@ TEST_CASE("exchange: a chunked body with trailers") {
   CHECK(scene.take_kept());
 }
 
+TEST_CASE("exchange: a chunked body that is complete before the connection stands") {
+  HttpScene scene;
+  scene.server.on_data = [](Peer& peer) {
+    if (!peer.ended && peer.received.ends_with("X-Sum: 7\r\n\r\n")) peer.send(ok(""));
+  };
+  ExchangeOwner owner;
+  HttpExchange& exchange = scene.start(scene.request("PUT", chunked()), owner);
+  exchange.send_body(as_bytes("Hello"));
+  exchange.end_body({{"X-Sum", "7"}});
+  scene.loop.run_until([&] { return owner.over; });
+  CHECK(scene.server.last().body() == "5\r\nHello\r\n0\r\nX-Sum: 7\r\n\r\n");
+}
+
 TEST_CASE("exchange: a body that ends before its length leaves no connection to be used again") {
   HttpScene scene;
   answer(scene, ok(""));
@@ -348,6 +362,46 @@ TEST_CASE("exchange: pause() holds every event back, in whatever order things ha
     owner.in_call = false;
     scene.loop.run_until([&] { return owner.over; });
     CHECK(owner.log() == (cut ? "200; 'Hello'; cut off 502" : "200; 'Hello'; end"));
+  }
+}
+
+// A TLS stream may tell more of what it has read after read(false).
+TEST_CASE("exchange: what a paused transport still tells is held until resume()") {
+  for (const char* how : {"complete", "end", "failure"}) {
+    CAPTURE(how);
+    HttpScene scene;
+    auto made = std::make_unique<FakeTransport>(scene.buffers.pool);
+    FakeTransport& transport = *made;
+    scene.pool.give_back(scene.upstream, {std::move(made), scene.lease()}, {});
+    const auto receive = [&](std::string text) {
+      transport.owner->on_receive({reinterpret_cast<std::uint8_t*>(text.data()), text.size()});
+    };
+    ExchangeOwner owner;
+    HttpExchange& exchange = scene.start(scene.request("GET"), owner);
+    scene.end_turn();
+    const bool complete = how == std::string_view("complete");
+    receive("HTTP/1.1 200 OK\r\nContent-Length: " + std::string(complete ? "4" : "9") +
+            "\r\n\r\na");
+    HttpScene::quietly(owner, [&] {
+      exchange.pause();
+      receive("b");
+      receive("c");
+      scene.end_turn();
+      if (complete) receive("d");
+      if (how == std::string_view("end")) transport.owner->on_end();
+      if (how == std::string_view("failure")) {
+        transport.owner->on_failure(net::FailureKind::reset, Error{"reset"});
+      }
+      scene.end_turn();
+      CHECK_FALSE(transport.reading);
+      exchange.resume();
+      if (how == std::string_view("end")) receive("d");  // in the same turn
+    });
+    scene.end_turn();
+    CHECK(owner.log() == (complete                         ? "200; 'abcd'; end"
+                          : how == std::string_view("end") ? "200; 'abcd'; cut off 502"
+                                                           : "200; 'abc'; cut off 502"));
+    CHECK((scene.connections() == 1) == complete);
   }
 }
 

@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 
 #include "http_scene.h"
+#include "support/fake_transport.h"
 
 using namespace sluice;
 using namespace sluice::test;
@@ -89,13 +90,22 @@ TEST_CASE("pool: an end that has arrived and was not read yet is noticed by take
 }
 
 TEST_CASE("pool: no more than idle_connections_max are kept, and the oldest goes") {
-  PoolScene scene;
+  HttpScene scene;
   scene.config.idle_connections_max = 2;
   scene.make_upstream();
-  scene.keep(3);
-  scene.loop.run_until([&] { return scene.connections() == 2; });
-  CHECK(scene.take_kept());
-  CHECK(scene.take_kept());
+  std::vector<net::Transport*> given;
+  for (int i = 0; i < 3; ++i) {
+    auto transport = std::make_unique<FakeTransport>(scene.buffers.pool);
+    given.push_back(transport.get());
+    scene.pool.give_back(scene.upstream, {std::move(transport), scene.lease()}, {});
+  }
+  scene.end_turn();
+  CHECK(scene.connections() == 2);
+  for (const int expected : {2, 1}) {
+    auto idle = scene.pool.take(scene.upstream, {});
+    REQUIRE(idle.has_value());
+    CHECK(idle->transport.get() == given[static_cast<std::size_t>(expected)]);
+  }
   CHECK_FALSE(scene.take_kept());
 }
 

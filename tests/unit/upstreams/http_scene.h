@@ -272,6 +272,7 @@ struct HttpScene {
     exchanges.clear();
     return owner.log();
   }
+  upstreams::Lease lease() const { return std::move(*upstream->pick({}, {})); }
   // Whether the pool has a connection. Takes it, and closes it.
   bool take_kept() {
     auto idle = pool.take(upstream, {});
