@@ -45,11 +45,10 @@ http::ForwardRules forward_rules(const config::HeaderRules& rules) {
 }
 
 // The query as it came, even if it is no more than its question mark.
-std::string upstream_target(const config::HttpTarget& target, const ClientRequest& request) {
+std::string upstream_target(const std::string& rewrite, const ClientRequest& request) {
   const http::Request& received = request.request;
   if (received.path == "*") return received.path;  // OPTIONS for the whole server
-  std::string result =
-      http::rewrite_path(target.rewrite, received.path, request.rest, request.parameters);
+  std::string result = http::rewrite_path(rewrite, received.path, request.rest, request.parameters);
   if (received.target.find('?') != std::string::npos) result.append("?").append(received.query);
   return result;
 }
@@ -151,6 +150,7 @@ class HttpRelay final : public Relay, private HttpExchange::Owner {
   }
 
   void on_exchange_failure(const HttpFailure& failure) override {
+    name_upstream();
     if (responded_) {
       client_->abort_response(failure.detail);
     } else {
@@ -160,9 +160,16 @@ class HttpRelay final : public Relay, private HttpExchange::Owner {
 
   void respond(const http::ResponseHead& head) {
     responded_ = true;
+    name_upstream();
     http::Response response = client_response(head);
     response.content_length = content_length(head);
     client_->respond(response);
+  }
+
+  void name_upstream() {
+    const upstreams::Endpoint* const endpoint = exchange_->endpoint();
+    client_->name_upstream(exchange_->upstream().name(),
+                           endpoint == nullptr ? std::string_view() : endpoint->name());
   }
 
   std::size_t high_watermark_bytes() const { return exchange_->request().high_watermark_bytes; }
@@ -185,20 +192,31 @@ std::unique_ptr<Relay> HttpRelayFactory::create() {
   return std::make_unique<HttpRelay>(route_);
 }
 
-HttpRequest upstream_request(const HttpRoute& route, const ClientRequest& request) {
-  const auto& target = std::get<config::HttpTarget>(route.route.target);
+namespace {
+
+template <typename Target>  // HttpTarget or WebhookTarget
+HttpRequest request_to(const Target& target, const HttpRoute& route, const ClientRequest& request) {
   const std::string client_ip = request.client.ip();
   const http::ForwardedFrom from{.client_ip = client_ip,
                                  .secure = request.secure,
                                  .trusted = route.trusted_proxies.contains(client_ip)};
   return {.method = request.request.method,
-          .target = upstream_target(target, request),
+          .target = upstream_target(target.rewrite, request),
           .headers = http::forwarded_headers(request.request, from, forward_rules(target.headers)),
           .body = http::request_framing(request.request),
           .hash_key = hash_key(route.upstream->config(), request),
           .response_timeout_ms = target.response_timeout_ms,
           .high_watermark_bytes = route.route.buffers.high_watermark_bytes,
           .low_watermark_bytes = route.route.buffers.low_watermark_bytes};
+}
+
+}  // namespace
+
+HttpRequest upstream_request(const HttpRoute& route, const ClientRequest& request) {
+  if (const auto* webhook = std::get_if<config::WebhookTarget>(&route.route.target)) {
+    return request_to(*webhook, route, request);
+  }
+  return request_to(std::get<config::HttpTarget>(route.route.target), route, request);
 }
 
 std::string hash_key(const config::Upstream& upstream, const ClientRequest& request) {

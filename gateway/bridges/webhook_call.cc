@@ -20,7 +20,8 @@ std::uint64_t delay_ms(unsigned retry) {
 WebhookCall::WebhookCall(const HttpRoute& route, Owner& owner)
     : route_(route),
       owner_(owner),
-      retry_alarm_(route.context.wheel, *this, &WebhookCall::attempt) {}
+      retry_alarm_(route.context.wheel, *this, &WebhookCall::attempt),
+      overdue_(route.context.wheel, *this, &WebhookCall::on_overdue) {}
 
 WebhookCall::~WebhookCall() = default;
 
@@ -38,6 +39,7 @@ void WebhookCall::post(upstreams::HttpRequest request, std::string body, Retry r
 void WebhookCall::attempt() {
   reply_.clear();
   body_sent_ = 0;
+  overdue_.set(request_.connect_timeout_ms + request_.response_timeout_ms);
   exchange_ = std::make_unique<upstreams::HttpExchange>(
       route_.context, route_.pool, route_.upstream, request_,
       static_cast<upstreams::HttpExchange::Owner&>(*this));
@@ -62,7 +64,12 @@ void WebhookCall::cancel() {
   retire_exchange();
 }
 
+void WebhookCall::on_overdue() {
+  fail({504, "an answer that is not complete in time"});
+}
+
 void WebhookCall::retire_exchange() {
+  overdue_.clear();
   route_.context.turn.retire(std::move(exchange_));
 }
 

@@ -16,7 +16,8 @@ namespace sluice::bridges {
 
 class WebhookCall final : private upstreams::HttpExchange::Owner {
  public:
-  // An answer's body is held whole: a longer one is a failure.
+  // An answer's body is held whole: a longer one is a failure. So is one that is not complete in
+  // the time that the request allows for connecting and for an answer.
   static constexpr std::size_t reply_bytes_max = 1'000'000;
   // After the first try; the n-th comes 2^(n-1) seconds after the one before, and up to one more.
   static constexpr unsigned retries_max = 5;
@@ -67,6 +68,7 @@ class WebhookCall final : private upstreams::HttpExchange::Owner {
   void on_exchange_failure(const upstreams::HttpFailure& failure) override;
 
   void attempt();
+  void on_overdue();
   void send_body();
   void retire_exchange();
   void fail(Failure failure);
@@ -75,6 +77,7 @@ class WebhookCall final : private upstreams::HttpExchange::Owner {
   Owner& owner_;
   std::unique_ptr<upstreams::HttpExchange> exchange_;  // null between two tries
   Alarm<WebhookCall> retry_alarm_;
+  Alarm<WebhookCall> overdue_;  // of one try, to the end of its answer
   upstreams::HttpRequest request_;
   std::string body_;
   std::size_t body_sent_ = 0;

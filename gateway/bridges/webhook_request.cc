@@ -53,11 +53,6 @@ upstreams::HttpRequest webhook_request(const HttpRoute& route, const ClientReque
   }
   request.headers.push_back({"Connection-Id", std::string(connection_id)});
   request.method = "POST";
-  request.hash_key = hash_key(route.upstream->config(), handshake);
-  request.high_watermark_bytes = route.route.buffers.high_watermark_bytes;
-  request.low_watermark_bytes = route.route.buffers.low_watermark_bytes;
-  request.response_timeout_ms =
-      std::get<config::WebhookTarget>(route.route.target).response_timeout_ms;
   return request;
 }
 

@@ -38,7 +38,8 @@ http::Response response_to(const HttpFailure& failure) {
     case 504:
       return http::refusal(status, "the upstream did not answer in time");
     default:
-      return http::refusal(status, "the upstream cannot be reached");
+      if (failure.dial) return http::refusal(status, "the upstream cannot be reached");
+      return http::refusal(status, "the upstream did not answer properly");
   }
 }
 
@@ -163,6 +164,7 @@ void WebSocketBridge::switch_protocols(const http::ResponseHead& head) {
                                                exchange.take_upgraded(),
                                                static_cast<UpstreamSocket::Owner&>(*this));
   end_handshake();
+  socket_->name_upstream(shared_.route.upstream->name(), name_of(upstream_->endpoint()));
   socket_->accept_as(switched->protocol, std::move(switched->headers));
   if (shared_.route.upstream->config().on_endpoint_down == config::OnEndpointDown::close) {
     shared_.watched.insert(this);
@@ -306,7 +308,6 @@ void WebSocketBridge::on_close(const CloseEvent& event) {
   end_handshake();
   if (upstream_ == nullptr) return;
   resume_upstream();
-  if (event.initiator == Initiator::upstream) return;  // it knows
   const bool by_gateway = event.initiator == Initiator::gateway;
   if (upstream_->in_frame() || (event.code == ws::abnormal && !by_gateway)) {
     upstream_->hang_up();

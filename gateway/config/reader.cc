@@ -147,7 +147,6 @@ void expand(Node& node, std::string_view key) {
   Node mapping;
   mapping.kind = Node::Kind::mapping;
   mapping.at = node.at;
-  mapping.faulty = node.faulty;
   mapping.entries.push_back({std::string(key), node.at, std::move(node)});
   node = std::move(mapping);
 }

@@ -143,6 +143,7 @@ struct HttpExchange::State final : private Turn::Entry,
 
   void set_owner(HttpExchange::Owner& owner) { owner_ = &owner; }
   const HttpRequest& request() const { return request_; }
+  const Upstream& upstream() const { return *upstream_; }
   const Endpoint* endpoint() const { return endpoint_; }
 
  private:
@@ -204,7 +205,7 @@ struct HttpExchange::State final : private Turn::Entry,
 
   // A kept connection that ended without a byte of the response was most likely closed for its age
   // while the request was on its way.
-  bool may_retry() const { return phase_ == Phase::awaiting && kept_ && !answered_ && holding_; }
+  bool may_retry() const { return !answered_ && holding_; }
 
   void retry() {
     upstream_->counters().retries.add();
@@ -532,6 +533,10 @@ Upgraded HttpExchange::take_upgraded() {
 
 const HttpRequest& HttpExchange::request() const {
   return state_->request();
+}
+
+const Upstream& HttpExchange::upstream() const {
+  return state_->upstream();
 }
 
 const Endpoint* HttpExchange::endpoint() const {

@@ -63,7 +63,8 @@ enum class Mode { echo, idle, handshakes };
 struct Options {
   Mode mode = Mode::echo;
   std::uint16_t port = 0;
-  bool raw = false;  // no WebSocket: the payloads alone
+  bool raw = false;     // no WebSocket: the payloads alone
+  bool stream = false;  // binary messages, whose boundaries may come back elsewhere
   std::string path = "/echo";
   std::size_t connections = 1;
   std::size_t pipeline = 1;  // messages of a batch
@@ -73,14 +74,16 @@ struct Options {
   double warmup_seconds = 0.2;
   bool wait = false;  // for a line on stdin, before and after the run
   pid_t server_pid = 0;
+  bool server_forks = false;     // its CPU time is that of its children too
   unsigned limit_seconds = 300;  // whatever happens, it ends then
 };
 
 void print_usage() {
   std::fputs(
-      "usage: bench_load echo|idle|handshakes --port N [--raw] [--path P] [--connections N]\n"
+      "usage: bench_load echo|idle|handshakes --port N [--raw | --stream] [--path P] "
+      "[--connections N]\n"
       "         [--pipeline N] [--size BYTES] [--seconds S | --messages N] [--warmup S]\n"
-      "         [--wait] [--server-pid PID] [--limit S]\n",
+      "         [--wait] [--server-pid PID [--server-forks]] [--limit S]\n",
       stderr);
 }
 
@@ -126,6 +129,10 @@ Options parse(int argc, char** argv) {
     const std::string_view name = argv[i];
     if (name == "--raw") {
       options.raw = true;
+    } else if (name == "--stream") {
+      options.stream = true;
+    } else if (name == "--server-forks") {
+      options.server_forks = true;
     } else if (name == "--wait") {
       options.wait = true;
     } else {
@@ -182,16 +189,16 @@ struct Batch {
 };
 
 Batch make_batch(const Options& options) {
-  constexpr std::uint8_t text_frame = 0x81;
+  const std::uint8_t frame = options.stream ? 0x82 : 0x81;
   Batch batch;
   for (std::size_t i = 0; i < options.pipeline; ++i) {
     const std::string payload = random_text(options.size);
     if (options.raw) {
       batch.request.insert(batch.request.end(), payload.begin(), payload.end());
     } else {
-      append_header(batch.request, text_frame, payload.size(), true);
+      append_header(batch.request, frame, payload.size(), true);
       append_masked(batch.request, payload);
-      append_header(batch.response, text_frame, payload.size(), false);
+      if (!options.stream) append_header(batch.response, frame, payload.size(), false);
     }
     batch.response.insert(batch.response.end(), payload.begin(), payload.end());
   }
@@ -210,6 +217,70 @@ std::string make_upgrade(const Options& options) {
 
 // RFC 6455 1.3: what that key has to be answered with.
 constexpr std::string_view upgrade_accept = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
+
+// Takes the headers out of what a server sends (RFC 6455 5.2), in place.
+class Unframer {
+ public:
+  std::size_t strip(std::uint8_t* bytes, std::size_t size) {
+    std::size_t kept = 0;
+    for (std::size_t at = 0; at < size;) {
+      if (left_ == 0) {
+        header_[header_size_++] = bytes[at++];
+        if (header_size_ >= 2 && header_size_ == wanted()) begin_payload();
+      } else {
+        const std::size_t count = std::min<std::uint64_t>(left_, size - at);
+        std::memmove(bytes + kept, bytes + at, count);
+        kept += count;
+        at += count;
+        left_ -= count;
+      }
+    }
+    return kept;
+  }
+
+ private:
+  std::size_t wanted() const { return header_[1] < 126 ? 2 : header_[1] == 126 ? 4 : 10; }
+  void begin_payload() {
+    left_ = header_size_ == 2 ? header_[1] : 0;
+    for (std::size_t i = 2; i < header_size_; ++i) left_ = left_ << 8 | header_[i];
+    header_size_ = 0;
+  }
+
+  std::array<std::uint8_t, 10> header_{};
+  std::size_t header_size_ = 0;
+  std::uint64_t left_ = 0;
+};
+
+// ---- The server's CPU time
+
+// Of a process and of those that it has forked, in the kernel's ticks (10 ms as a rule).
+std::uint64_t tree_cpu_ns(pid_t pid) {
+  std::uint64_t total = 0;
+  const std::string folder = "/proc/" + std::to_string(pid);
+  if (std::FILE* stat = std::fopen((folder + "/stat").c_str(), "r")) {
+    unsigned long long user = 0;
+    unsigned long long system = 0;
+    // The name of the program may hold anything; what follows its last parenthesis does not.
+    char line[1024] = {};
+    const std::size_t size = std::fread(line, 1, sizeof line - 1, stat);
+    std::fclose(stat);
+    const std::string_view text(line, size);
+    const std::size_t end = text.rfind(')');
+    if (end != std::string_view::npos &&
+        std::sscanf(line + end + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %llu %llu", &user,
+                    &system) == 2) {
+      total =
+          (user + system) * (1'000'000'000ULL / static_cast<unsigned long>(sysconf(_SC_CLK_TCK)));
+    }
+  }
+  const std::string path = folder + "/task/" + std::to_string(pid) + "/children";
+  if (std::FILE* children = std::fopen(path.c_str(), "r")) {
+    int child = 0;
+    while (std::fscanf(children, "%d", &child) == 1) total += tree_cpu_ns(child);
+    std::fclose(children);
+  }
+  return total;
+}
 
 // ---- Sockets
 
@@ -242,6 +313,7 @@ struct Client {
   std::uint64_t batches_left = 0;
   std::uint64_t sent_ns = 0;
   std::string head;  // of the response to the upgrade
+  Unframer unframer;
 };
 
 class Load {
@@ -381,7 +453,8 @@ class Load {
     watch_output(client, client.sent < request.size());
   }
 
-  void on_echo(Client& client, const std::uint8_t* bytes, std::size_t size) {
+  void on_echo(Client& client, std::uint8_t* bytes, std::size_t size) {
+    if (options_.stream) size = client.unframer.strip(bytes, size);
     const Buffer& response = batches_[client.batch].response;
     if (size > response.size() - client.received ||
         std::memcmp(response.data() + client.received, bytes, size) != 0) {
@@ -489,7 +562,8 @@ class Load {
   // ---- Telling
 
   std::uint64_t server_cpu_ns() const {
-    return options_.server_pid == 0 ? 0 : read_clock(server_clock_);
+    if (options_.server_pid == 0) return 0;
+    return options_.server_forks ? tree_cpu_ns(options_.server_pid) : read_clock(server_clock_);
   }
 
   void wait_for_line(const char* line) {

@@ -1,9 +1,9 @@
 #!/usr/bin/python3
-"""What script/bench runs: measures the gateway against a libuv server that only echoes.
+"""What script/bench runs: measures the gateway against others in the same run.
 
     run.py BUILD_FOLDER [--smoke] [--rounds N] [--seconds S] [--idle N] [PART...]
 
-Parts: echo, memory, calls, handshakes; all of them unless some are named. docs/benchmarks/README.md
+Parts: echo, relay, tcp, memory, calls, handshakes; all of them unless some are named. docs/benchmarks/README.md
 says what is measured and how.
 """
 
@@ -17,6 +17,7 @@ import re
 import resource
 import shutil
 import signal
+import socket
 import statistics
 import struct
 import subprocess
@@ -36,6 +37,58 @@ listeners: [{ address: "127.0.0.1:0" }]
 log: { access: false }
 plugins: { echo: { library: echo.so } }
 routes: [{ path: /echo, plugin: echo }]
+"""
+
+# The same for relays, whose connections cost two sockets each.
+RELAY_WORKLOADS = [(20, 1, 100), (20, 16, 100), (1024, 1, 100), (16384, 1, 100)]
+# websockify has a process for each connection.
+TCP_WORKLOADS = [(20, 1, 8), (1024, 1, 8), (16384, 4, 8)]
+
+RELAY_CONFIG = """\
+workers: 1
+listeners: [{{ address: "127.0.0.1:0" }}]
+log: {{ access: false }}
+routes:
+  - {{ path: /echo, http: {{ upstream: "127.0.0.1:{port}" }} }}
+  - {{ path: /raw, tcp: {{ upstream: "127.0.0.1:{port}" }} }}
+"""
+
+NGINX_CONFIG = """\
+daemon off; master_process off; worker_processes 1; pid {work}/nginx.pid; error_log stderr warn;
+events {{ worker_connections 4096; }}
+http {{
+  access_log off;
+  client_body_temp_path {work}/b; proxy_temp_path {work}/p; fastcgi_temp_path {work}/f;
+  uwsgi_temp_path {work}/u; scgi_temp_path {work}/s;
+  server {{
+    listen 127.0.0.1:{listen};
+    location / {{
+      proxy_pass http://127.0.0.1:{port};
+      proxy_http_version 1.1;
+      proxy_set_header Upgrade $http_upgrade;
+      proxy_set_header Connection "upgrade";
+      {tuning}
+    }}
+  }}
+}}
+"""
+
+HAPROXY_CONFIG = """\
+global
+  nbthread 1
+  maxconn 4096
+  {tuning}
+defaults
+  mode http
+  timeout connect 5s
+  timeout client 60s
+  timeout server 60s
+  timeout tunnel 1h
+frontend clients
+  bind 127.0.0.1:{listen}
+  default_backend service
+backend service
+  server one 127.0.0.1:{port}
 """
 
 START_SECONDS = 10
@@ -66,9 +119,12 @@ def pin_to(core):
 class Server:
     """A server that tells on stdout where it listens. Ends with the `with` block."""
 
-    def __init__(self, command, environment=None):
+    forks = False
+
+    def __init__(self, command, environment=None, core=None):
         self.command = [str(word) for word in command]
         self.environment = {**os.environ, **(environment or {})}
+        self.core = cores()[0] if core is None else core
 
     def __enter__(self):
         self.output = tempfile.TemporaryFile("w+")
@@ -78,7 +134,7 @@ class Server:
             stdin=subprocess.DEVNULL,
             stdout=self.output,
             stderr=subprocess.STDOUT,
-            preexec_fn=pin_to(cores()[0]),
+            preexec_fn=pin_to(self.core),
         )
         self.pid = self.process.pid
         try:
@@ -109,6 +165,37 @@ class Server:
         self.output.close()
 
 
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Peer(Server):
+    """Somebody else's server, which is told where to listen."""
+
+    def __init__(self, command, listen, forks=False):
+        super().__init__(command)
+        self.listen = listen
+        self.forks = forks
+
+    def wait_for_port(self):
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline and self.process.poll() is None:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.listen)):
+                return self.listen
+            time.sleep(0.02)
+        self.output.seek(0)
+        raise Failure(f"{self.command[0]} does not listen:\n{self.output.read()}")
+
+
+def installed(program):
+    found = shutil.which(program, path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
+    if found is None:
+        raise Skip(f"{program} is not installed (script/bootstrap --bench)")
+    return found
+
+
 class Bench:
     """The programs of one build folder."""
 
@@ -122,13 +209,44 @@ class Bench:
     def gateway(self, environment=None):
         return Server([self.folder / "sluice", "run", "--config", self.config], environment)
 
-    def raw_echo(self):
-        return Server([self.tools / "bench_raw_echo"])
+    def raw_echo(self, core=None):
+        return Server([self.tools / "bench_raw_echo"], core=core)
+
+    def echo_upstream(self):
+        """A WebSocket server to stand behind proxies, on the core of the load generator."""
+        return Server(
+            [self.folder / "sluice", "run", "--config", self.config], core=cores()[1]
+        )
+
+    # The relays, each in front of a server on 127.0.0.1:port.
+    def relay(self, port):
+        config = self.work / f"relay-{port}.yaml"
+        config.write_text(RELAY_CONFIG.format(port=port))
+        return Server([self.folder / "sluice", "run", "--config", config])
+
+    def nginx(self, port, tuning=""):
+        program, listen = installed("nginx"), free_port()
+        config = self.work / f"nginx-{listen}.conf"
+        config.write_text(
+            NGINX_CONFIG.format(work=self.work, listen=listen, port=port, tuning=tuning)
+        )
+        return Peer([program, "-p", self.work, "-c", config], listen)
+
+    def haproxy(self, port, tuning=""):
+        program, listen = installed("haproxy"), free_port()
+        config = self.work / f"haproxy-{listen}.cfg"
+        config.write_text(HAPROXY_CONFIG.format(listen=listen, port=port, tuning=tuning))
+        return Peer([program, "-db", "-f", config], listen)
+
+    def websockify(self, port):
+        program, listen = installed("websockify"), free_port()
+        return Peer([program, f"127.0.0.1:{listen}", f"127.0.0.1:{port}"], listen, forks=True)
 
     def load(self, mode, server, *options):
         """The command of the load generator."""
         command = [self.tools / "bench_load", mode, "--port", server.port]
         command += ["--server-pid", server.pid, "--limit", RUN_SECONDS_MAX, *options]
+        command += ["--server-forks"] if server.forks else []
         return [str(word) for word in command]
 
     def run(self, mode, server, *options):
@@ -243,6 +361,93 @@ def echo_part(bench, arguments):
             met = statistics.median(ratios) >= TARGET_RATIO
             verdict = f"   target {TARGET_RATIO}: {'met' if met else 'MISSED'}"
         print(f"  ratio    {spread(ratios, '{:.2f}'.format)}{verdict}", flush=True)
+
+
+# ---- Relays beside those that people come from
+
+
+def measure_relays(bench, contestants, options, rounds, seconds):
+    """Runs every relay by turns, in front of the same upstream; the figures by name."""
+    figures = {name: [] for name, *_ in contestants}
+    with contextlib.ExitStack() as stack:
+        running = [
+            (name, stack.enter_context(server), extra) for name, server, *extra in contestants
+        ]
+        for _ in range(rounds):
+            for name, server, extra in running:
+                run = bench.run("echo", server, *options, "--seconds", seconds, *extra)
+                figures[name].append(run)
+    return figures
+
+
+def print_relays(figures, workload):
+    print(
+        f"{name_of(workload)}\n  {'':14} {'CPU-s a million':26} {'per second':>12} {'busy':>6}"
+        f"  batch us p50 / p99   times ours"
+    )
+    ours = [cost_us(one) for one in next(iter(figures.values()))]
+    for name, runs in figures.items():
+        costs = [cost_us(one) for one in runs]
+        rate = statistics.median(one["messages"] / one["seconds"] for one in runs)
+        busy = statistics.median(one["server_cpu_seconds"] / one["seconds"] for one in runs)
+        p50 = statistics.median(one["latency_us_p50"] for one in runs)
+        p99 = statistics.median(one["latency_us_p99"] for one in runs)
+        ratios = [theirs / own for theirs, own in zip(costs, ours)]
+        print(
+            f"  {name:14} {spread(costs, '{:.2f}'.format):26} {rate:12,.0f} {busy:6.0%}"
+            f"  {p50:8.0f} / {p99:<8.0f}  {spread(ratios, '{:.2f}'.format)}",
+            flush=True,
+        )
+
+
+def options_of(workload):
+    size, pipeline, connections = workload
+    return ["--size", size, "--pipeline", pipeline, "--connections", connections]
+
+
+def relay_contestants(bench, port):
+    contestants = [("sluice", bench.relay(port))]
+    for name, make in (
+        ("nginx", lambda: bench.nginx(port)),
+        ("nginx 64k", lambda: bench.nginx(port, "proxy_buffer_size 64k;")),
+        ("haproxy", lambda: bench.haproxy(port)),
+        ("haproxy 64k", lambda: bench.haproxy(port, "tune.bufsize 65536")),
+    ):
+        try:
+            contestants.append((name, make()))
+        except Skip as reason:
+            print(f"  {name}: {reason}")
+    return contestants
+
+
+def relay_part(bench, arguments):
+    print("WebSocket to WebSocket: the relay alone on one core; echoes from behind it")
+    with bench.echo_upstream() as upstream:
+        for workload in RELAY_WORKLOADS:
+            contestants = relay_contestants(bench, upstream.port)
+            figures = measure_relays(
+                bench, contestants, options_of(workload), arguments.rounds, arguments.seconds
+            )
+            print_relays(figures, workload)
+
+
+def tcp_part(bench, arguments):
+    print("WebSocket to TCP: the relay alone on one core; echoes from behind it")
+    with bench.raw_echo(core=cores()[1]) as upstream:
+        for workload in TCP_WORKLOADS:
+            contestants = [("sluice", bench.relay(upstream.port), "--path", "/raw")]
+            try:
+                contestants.append(("websockify", bench.websockify(upstream.port)))
+            except Skip as reason:
+                print(f"  websockify: {reason}")
+            figures = measure_relays(
+                bench,
+                contestants,
+                [*options_of(workload), "--stream"],
+                arguments.rounds,
+                arguments.seconds,
+            )
+            print_relays(figures, workload)
 
 
 # ---- Memory of idle connections
@@ -437,6 +642,18 @@ def smoke(bench):
         ratio = cost_us(raw[0]) / cost_us(gateway[0])
         return 0.05 < ratio < 20, f"ratio {ratio:.2f} (not a measurement)"
 
+    def relays():
+        with bench.echo_upstream() as upstream:
+            contestants = relay_contestants(bench, upstream.port)
+            figures = measure_relays(bench, contestants, options_of((20, 1, 10)), 1, 0.3)
+        return "sluice" in figures, f"{', '.join(figures)} (not a measurement)"
+
+    def tcp():
+        with bench.raw_echo(core=cores()[1]) as upstream, bench.relay(upstream.port) as relay:
+            options = [*options_of((1024, 4, 4)), "--stream", "--path", "/raw", "--seconds", 0.3]
+            figures = bench.run("echo", relay, *options)
+        return figures["messages"] > 0, f"{figures['messages']} messages"
+
     def memory():
         heap_bytes, _ = idle_heap(bench, 500)
         return 100 < heap_bytes <= IDLE_BYTES_MAX, f"{heap_bytes:.0f} B of heap each"
@@ -457,6 +674,8 @@ def smoke(bench):
 
     for workload in WORKLOADS:
         check(f"echo {name_of(workload)}", lambda: echoes(workload))
+    check("WebSocket relays", relays)
+    check("a TCP relay", tcp)
     check("idle connections cost at most 1 KiB of heap", memory)
     check("an echo makes no heap allocation", allocations)
     check("an echo makes one read and one write", calls)
@@ -471,6 +690,8 @@ def smoke(bench):
 
 PARTS = {
     "echo": echo_part,
+    "relay": relay_part,
+    "tcp": tcp_part,
     "memory": memory_part,
     "calls": calls_part,
     "handshakes": handshakes_part,
@@ -479,7 +700,7 @@ PARTS = {
 
 def parse_arguments():
     parser = argparse.ArgumentParser(
-        prog="script/bench", description="Measures the gateway against a libuv server that only echoes."
+        prog="script/bench", description="Measures the gateway against others in the same run."
     )
     parser.add_argument("folder", help=argparse.SUPPRESS)
     parser.add_argument("--smoke", action="store_true", help="everything for a moment, as a test")

@@ -303,6 +303,21 @@ TEST_CASE("the upstream's Close goes on to the client as it is") {
   }
 }
 
+TEST_CASE("an upstream whose stream has ended has its place back, whatever its client does") {
+  BridgeScene scene;
+  scene.open();
+  const metrics::EndpointCounters& endpoint = scene.service->endpoints()[0]->counters();
+  CHECK(endpoint.active.get() == 1);
+  scene.server.write(scene.server.peer.close(1000));
+  scene.run([&] { return scene.socket.ending.has_value(); });
+  CHECK(endpoint.active.get() == 1);
+  scene.server.end();
+  scene.run([&] { return endpoint.active.get() == 0; });
+  scene.server_gets_end();
+  scene.client_ends(1006, "", Initiator::upstream);
+  CHECK(scene.bridge == nullptr);
+}
+
 TEST_CASE("an upstream that is lost is a bad gateway") {
   BridgeScene scene;
   scene.open();
@@ -479,13 +494,48 @@ TEST_CASE("an upstream that was not read since the client did not read still hea
   BridgeScene scene;
   scene.open();
   scene.socket.buffered = scene.route.buffers.high_watermark_bytes + 1;
-  scene.server.write(scene.server.peer.text("one"));
+  scene.server.write(scene.server.peer.text("one") + scene.server.peer.text("two"));
   scene.run([&] { return !scene.socket.frames.empty(); });
-  scene.client_ends(1000, "", Initiator::client);
-  CHECK(scene.server_gets(1) == "close 1000 ''");
-  scene.server.write(scene.server.peer.close(1000));
+  scene.settle();
+  CHECK(scene.socket.frames.size() == 1);
+  SUBCASE("with a Close") {
+    scene.client_ends(1000, "", Initiator::client);
+    CHECK(scene.server_gets(1) == "close 1000 ''");
+    scene.server.write(scene.server.peer.close(1000));
+  }
+  SUBCASE("without one") {
+    scene.client_ends(1006, "", Initiator::client);
+    CHECK(scene.server_gets_end() == " | end");
+  }
   scene.server.end();
   scene.run([&] { return scene.done; });
+}
+
+TEST_CASE(
+    "what a vanished client had sent waits for the upstream as long as that takes some of it") {
+  BridgeScene scene;
+  scene.open();
+  scene.client_sends(std::string(huge_bytes, 'x'));
+  scene.client_ends(1006, "", Initiator::client);
+  for (int i = 0; i < 3; ++i) {
+    scene.wait(4'000);
+    CHECK_FALSE(scene.done);
+    // Enough for the kernel to say so.
+    for (int reads = 0; reads < 100; ++reads) {
+      scene.server.read();
+      scene.settle();
+    }
+  }
+  SUBCASE("to the end") {
+    CHECK(scene.server_gets_end() == "text (33554432 bytes) | end");
+    scene.server.end();
+    scene.run([&] { return scene.done; });
+  }
+  SUBCASE("or until it takes nothing any more") {
+    scene.wait(6'000);
+    CHECK(scene.done);
+    CHECK(scene.server_gets_end() == " | reset");
+  }
 }
 
 TEST_CASE("an upstream that does not answer the Close has timeouts.close") {

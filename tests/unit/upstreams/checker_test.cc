@@ -66,7 +66,12 @@ struct Scene {
   void start(std::uint64_t timeout_ms = 60'000) {
     if (upstream == nullptr) upstream = Upstream::create("up", config).value();
     checker = std::make_unique<Checker>(loop.loop, std::vector{upstream});
-    checker->start(timeout_ms, [this] { ++ready; });
+    checker->start(timeout_ms, [this] {
+      ++ready;
+      for (const auto& endpoint : upstream->endpoints()) {
+        if (endpoint->addresses().empty()) ++unknown_when_ready;
+      }
+    });
     CHECK(ready == 0);
   }
   Endpoint& at(std::size_t i) const { return *upstream->endpoints()[i]; }
@@ -80,13 +85,14 @@ struct Scene {
   std::shared_ptr<Upstream> upstream;
   std::unique_ptr<Checker> checker;
   int ready = 0;
+  int unknown_when_ready = 0;
 };
 
 config::HealthCheck quick(const std::string& path = "") {
   config::HealthCheck check;
   check.path = path;
   check.interval_ms = 5;
-  check.timeout_ms = 2'000;
+  check.timeout_ms = 60'000;  // longer than the test's patience
   check.healthy_threshold = 2;
   check.unhealthy_threshold = 3;
   return check;
@@ -106,6 +112,16 @@ TEST_CASE("checker: names are resolved at the start; then, and only once, it is 
   CHECK(scene.at(1).addresses()[0].to_string() == "127.0.0.2:81");
   scene.loop.run_for(20);
   CHECK(scene.ready == 1);
+}
+
+TEST_CASE("checker: it is ready when the last of many names was answered") {
+  Scene scene;
+  for (int i = 1; i <= 3'000; ++i) {  // more than are answered in one turn
+    scene.config.endpoints.push_back({"127." + std::to_string(i) + ":80"});
+  }
+  scene.start();
+  scene.loop.run_until([&] { return scene.ready == 1; });
+  CHECK(scene.unknown_when_ready == 0);
 }
 
 TEST_CASE("checker: without names it is ready at once") {
@@ -207,6 +223,21 @@ TEST_CASE("checker: HTTP: the request is whole, and says that it is the last") {
   CHECK(scene.upstream->is_up(scene.at(0)));
 }
 
+TEST_CASE("checker: HTTP: each answer counts by itself") {
+  Scene scene;
+  Answering& server = scene.add_server();
+  server.answer = "HTTP/1.1 200 OK\r\n\r\n";
+  scene.config.endpoints = {{server.address()}};
+  scene.config.health_check = quick("/");
+  scene.start();
+  scene.loop.run_until([&] { return server.requests.size() >= 5; });
+  CHECK(scene.upstream->is_up(scene.at(0)));
+  server.answer = "HTTP/1.1 503 Service Unavailable\r\n\r\n";
+  scene.run_until_up(false);
+  server.answer = "HTTP/1.1 200 OK\r\n\r\n";
+  scene.run_until_up(true);
+}
+
 TEST_CASE("checker: HTTP: the host is the one that is configured") {
   Scene scene;
   Answering& server = scene.add_server();
@@ -270,7 +301,6 @@ TEST_CASE("checker: HTTP: a server that never answers, or never ends, fails by t
     scene.config.health_check->unhealthy_threshold = 1;
     scene.start();
     scene.run_until_up(false);
-    // The answer comes byte by byte, request after request: no piece of an earlier one counts.
     CHECK(server.requests.size() >= 1);
   }
 }
@@ -300,7 +330,21 @@ TEST_CASE("checker: TLS: a connection without a handshake is no healthy one") {
   scene.run_until_up(false);
 }
 
-TEST_CASE("checker: a name that is not known yet is no failed check, one without an address is") {
+TEST_CASE("checker: a name that is not known yet is no failed check") {
+  Server server;
+  Scene scene;
+  scene.config.endpoints = {{"127.1:" + server.port()}};
+  scene.config.health_check = quick();
+  scene.config.health_check->interval_ms = 0;  // asked at the same moment as the resolver
+  scene.config.health_check->unhealthy_threshold = 1;
+  scene.start();
+  int accepted = -1;
+  scene.loop.run_until([&] { return (accepted = server.accept_now()) >= 0; });
+  ::close(accepted);
+  CHECK(scene.upstream->counters().ejections_health.get() == 0);
+}
+
+TEST_CASE("checker: a name without an address is a failed check") {
   Scene scene;
   scene.config.endpoints = {{"no..name:80"}};
   scene.config.health_check = quick();

@@ -319,6 +319,20 @@ TEST_CASE("dial: max_connections everywhere is a 503 and counted") {
   CHECK(scene.active(0) == 1);
 }
 
+TEST_CASE("dial: an endpoint that has failed and is full now has failed") {
+  Refusing down;
+  Scene scene({down.address()});
+  scene.config.connections_max = 1;
+  scene.start();
+  scene.loop.run_until([&] { return scene.failures(0, ConnectFailure::refused) == 1; });
+  scene.loop.run_for(5);
+  const auto other = scene.upstream->pick("", {});
+  REQUIRE(other);
+  scene.run_on();
+  REQUIRE(scene.failure);
+  CHECK(scene.failure->reason == ConnectFailure::refused);
+}
+
 TEST_CASE("dial: no endpoint with a weight is a 503 and counted") {
   Scene scene({"127.0.0.1:1"});
   scene.config.endpoints[0].weight = 0;
