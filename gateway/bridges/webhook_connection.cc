@@ -1,8 +1,10 @@
 #include "bridges/webhook_connection.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "base/log.h"
+#include "bridges/webhook_request.h"
 #include "http/response.h"
 #include "ws/close_code.h"
 
@@ -101,6 +103,18 @@ void WebhookConnection::resume_client() {
 
 void WebhookConnection::read_client() {
   if (std::exchange(paused_, false) && socket_ != nullptr) socket_->resume();
+}
+
+// ---- The beginning
+
+void WebhookConnection::accept(const http::ResponseHead& head,
+                               const std::vector<std::string>& offered) {
+  if (!is_connecting()) return;
+  const std::string protocol = chosen_protocol(head, route_.route, offered);
+  if (!protocol.empty() && std::ranges::find(offered, protocol) == offered.end()) {
+    return give_up_invalid("the backend chose a subprotocol that the client did not offer");
+  }
+  socket_->accept_as(protocol, opening_headers(head));
 }
 
 // ---- The end

@@ -8,6 +8,7 @@
 #include <deque>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "bridge.h"
 #include "bridges/events.h"
@@ -61,6 +62,8 @@ class WebhookConnection : public Bridge, protected WebhookCall::Owner, private T
   bool is_connecting() const {
     return socket_ != nullptr && socket_->ready_state() == ReadyState::connecting;
   }
+  // Completes the opening handshake as the backend's answer says.
+  void accept(const http::ResponseHead& head, const std::vector<std::string>& offered);
   // The backend cannot be reached (bad_gateway), or does not do what it should (internal_error).
   // Refuses or closes the client, and talks to the backend no more.
   void give_up(int http_status, std::uint16_t code, const std::string& detail);

@@ -240,8 +240,7 @@ bool WebhookEventsBridge::open(const http::ResponseHead& head, const std::option
     return false;
   }
   opened_ = true;
-  if (!is_connecting()) return false;
-  socket()->accept_as(chosen_protocol(head, route().route, offered_), opening_headers(head));
+  accept(head, offered_);
   if (!is_open()) return false;
   if (grip_) {
     session_ = std::make_unique<GripSession>(route(), channels_, *socket(),

@@ -104,8 +104,7 @@ void WebhookMessageBridge::on_reply(const http::ResponseHead& head, const std::s
 
 void WebhookMessageBridge::answer_opening(const http::ResponseHead& head, const std::string& body) {
   if (!is_success(head)) return refuse(relayed_refusal(head, body), "the backend refused");
-  if (!is_connecting()) return;  // the client has gone: the backend hears of that next
-  socket()->accept_as(chosen_protocol(head, route().route, offered_), opening_headers(head));
+  accept(head, offered_);  // unless the client has gone: the backend hears of that next
   send_reply(head, body);
 }
 

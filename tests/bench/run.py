@@ -409,7 +409,7 @@ def relay_contestants(bench, port):
     contestants = [("sluice", bench.relay(port))]
     for name, make in (
         ("nginx", lambda: bench.nginx(port)),
-        ("nginx 64k", lambda: bench.nginx(port, "proxy_buffer_size 64k;")),
+        ("nginx 64k", lambda: bench.nginx(port, "proxy_buffer_size 64k; proxy_buffers 8 64k;")),
         ("haproxy", lambda: bench.haproxy(port)),
         ("haproxy 64k", lambda: bench.haproxy(port, "tune.bufsize 65536")),
     ):

@@ -106,6 +106,7 @@ TEST_CASE("GRIP is not offered if the route does not want it, and not signed wit
 
 TEST_CASE("OPEN opens, with the backend's subprotocol and few of its fields") {
   WebhookScene scene;
+  scene.socket.http_request.headers.push_back({"Sec-WebSocket-Protocol", "one, two"});
   scene.open();
   scene.next();
   CHECK(scene.socket.state == ReadyState::connecting);
@@ -113,7 +114,7 @@ TEST_CASE("OPEN opens, with the backend's subprotocol and few of its fields") {
                "Sec-WebSocket-Protocol: two\r\nSet-Cookie: a=1\r\nSet-Cookie: b=2\r\n"
                "X-Powered-By: Express\r\nDate: Mon, 01 Jan 2024 00:00:00 GMT\r\n"
                "Set-Meta-User: alice\r\nKeep-Alive-Interval: 30\r\n");
-  CHECK(scene.socket.accepted == "two");
+  REQUIRE(scene.socket.accepted == "two");
   REQUIRE(scene.socket.accepted_headers.size() == 2);
   CHECK(scene.socket.accepted_headers[0].value == "a=1");
   CHECK(scene.socket.accepted_headers[1].name == "Set-Cookie");
@@ -126,6 +127,14 @@ TEST_CASE("the route's subprotocol stands in if the backend is silent about it")
   scene.socket.http_request.headers.push_back({"Sec-WebSocket-Protocol", "one, two"});
   scene.open_with();
   CHECK(scene.socket.accepted == "two");
+}
+
+TEST_CASE("a subprotocol that the client did not offer") {
+  WebhookScene scene;
+  scene.open();
+  scene.next();
+  scene.answer("OPEN\r\nTEXT 1\r\na\r\n", "Sec-WebSocket-Protocol: other\r\n");
+  CHECK(rejected(scene) == 502);
 }
 
 TEST_CASE("a content type may have parameters and any case") {
