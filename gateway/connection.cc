@@ -89,10 +89,13 @@ void Connection::on_secure() {
 }
 
 void Connection::on_receive(MutableBytes bytes) {
-  in_event_ = true;
   switch (phase_) {
     case Phase::reading:
-      read_requests(bytes);
+      if (exchange_->held.empty()) {
+        read_requests(bytes);
+      } else {
+        hold(bytes);  // behind what waits there already
+      }
       break;
     case Phase::deciding:
     case Phase::responding:
@@ -102,6 +105,7 @@ void Connection::on_receive(MutableBytes bytes) {
       exchange_->relay->receive(bytes);
       break;
     case Phase::open:
+      receive_early();
       session_->receive(bytes);
       break;
     case Phase::securing:
@@ -109,7 +113,6 @@ void Connection::on_receive(MutableBytes bytes) {
     case Phase::finished:
       break;
   }
-  in_event_ = false;
   follow_relay();
   flush();
 }
@@ -118,6 +121,7 @@ void Connection::on_end() {
   peer_ended_ = true;
   switch (phase_) {
     case Phase::open:
+      receive_early();
       session_->on_peer_end();
       break;
     case Phase::reading:
@@ -126,7 +130,8 @@ void Connection::on_end() {
     case Phase::responding:
       break;  // the client may close its direction and still wait for what it asked for
     case Phase::relaying:
-      watch_relayed_client();
+      exchange_->relay->on_client_end();
+      follow_relay();
       break;
     case Phase::deciding:
       count_handshake(HandshakeResult::aborted);
@@ -143,6 +148,7 @@ void Connection::on_end() {
     case Phase::finished:
       break;
   }
+  flush();
 }
 
 // No further request can come, but for those that are held.
@@ -165,10 +171,6 @@ void Connection::on_sent() {
       set_deadline(worker_.config().requests.keep_alive_timeout_ms);
       pump_body();
       break;
-    case Phase::relaying:
-      exchange_->relay->on_sent();
-      watch_relayed_client();
-      break;
     case Phase::reading:
       read_held();
       break;
@@ -178,6 +180,7 @@ void Connection::on_sent() {
       break;
     case Phase::securing:
     case Phase::deciding:
+    case Phase::relaying:
     case Phase::finished:
       break;
   }
@@ -235,8 +238,9 @@ void Connection::read_requests(MutableBytes bytes) {
     exchange_.reset();
     // The first frame may have come with the request.
     if (!bytes.empty()) session_->receive(bytes);
-  } else if (phase_ == Phase::relaying && exchange_->relay != nullptr) {
+  } else if (phase_ == Phase::relaying) {
     if (!bytes.empty()) exchange_->relay->receive(bytes);
+    if (peer_ended_) exchange_->relay->on_client_end();
   } else if (!bytes.empty() && phase_ != Phase::lingering && phase_ != Phase::finished) {
     hold(bytes);
     if (phase_ == Phase::reading) wake();  // to go on as soon as the answers have left
@@ -280,7 +284,8 @@ void Connection::handle_request() {
   } else if (route_->relays != nullptr && !http::is_upgrade_attempt(request)) {
     exchange_->close_after = !request.keep_alive || draining_;
     keep_parameters(match);
-    start_relay(route_->relays->create());
+    give_to_relay(route_->relays->create());
+    exchange_->relay->start();
   } else if (route_->bridges != nullptr) {
     handle_upgrade(match);
   } else {
@@ -469,17 +474,16 @@ void Connection::await_next_request() {
 
 // ---- Relays
 
-void Connection::start_relay(std::unique_ptr<Relay> relay) {
+// Which begins at the turn's end, if it is not started before.
+void Connection::give_to_relay(std::unique_ptr<Relay> relay) {
   phase_ = Phase::relaying;
   set_deadline(TimerWheel::never);
   exchange_->relay =
       std::make_unique<RelaySession>(std::move(relay), handshake(), *transport_,
                                      RelaySession::Settings{.buffers = route_->config.buffers,
-                                                            .date = worker_.http_date(),
                                                             .close_after = exchange_->close_after,
                                                             .connection_id = id_},
                                      static_cast<RelaySession::Owner&>(*this));
-  exchange_->relay->start();
   wake();
 }
 
@@ -491,12 +495,16 @@ void Connection::on_relay_upstream(std::string_view upstream, std::string_view e
   name_upstream(upstream, endpoint);
 }
 
+std::string_view Connection::http_date() {
+  return worker_.http_date();
+}
+
 // What has become of the relay in the last event.
 void Connection::follow_relay() {
   if (phase_ != Phase::relaying) return;
   switch (exchange_->relay->state()) {
     case RelaySession::State::answering:
-      return watch_relayed_client();
+      return;
     case RelaySession::State::complete:
       return end_relay();
     case RelaySession::State::broken:
@@ -580,11 +588,7 @@ void Connection::answer_plainly(std::unique_ptr<Relay> relay) {
   // What the client sent behind its handshake was meant for a WebSocket.
   exchange_->close_after = true;
   exchange_->held.clear();
-  exchange_->next_relay = std::move(relay);
-  phase_ = Phase::relaying;
-  set_deadline(TimerWheel::never);
-  transport_->read(false);
-  wake();
+  give_to_relay(std::move(relay));
 }
 
 ClientRequest Connection::handshake() const {
@@ -627,6 +631,13 @@ void Connection::open_session(std::string_view protocol, std::vector<http::Heade
   transport_->read(true);
   if (draining_) session_->drain();
   wake();
+}
+
+// Accepted outside of an event of ours: what came after the request is still held.
+void Connection::receive_early() {
+  if (exchange_ == nullptr) return;
+  const std::unique_ptr<Exchange> exchange = std::move(exchange_);
+  session_->receive(exchange->held);
 }
 
 // ---- The bridge's side of the session
@@ -786,24 +797,17 @@ void Connection::wake() {
 
 void Connection::turn_end() {
   waking_ = false;
-  in_event_ = true;
   if (phase_ == Phase::open) {
-    if (exchange_ != nullptr) {
-      // Accepted outside of an event of ours: what came after the request is still held.
-      const auto exchange = std::move(exchange_);
-      session_->receive(exchange->held);
-    }
+    receive_early();
     session_->turn_end();
   } else if (phase_ == Phase::reading) {
     read_held();
   } else if (phase_ == Phase::responding) {
     pump_body();
   } else if (phase_ == Phase::relaying) {
-    if (exchange_->next_relay != nullptr) start_relay(std::move(exchange_->next_relay));
     exchange_->relay->turn_end();
     follow_relay();
   }
-  in_event_ = false;
   if (phase_ == Phase::finished && exchange_ != nullptr && exchange_->relay != nullptr) {
     worker_.turn().retire(exchange_->relay->end());
   }
@@ -816,6 +820,9 @@ void Connection::flush() {
   if (phase_ == Phase::finished) return;
   if (!transport_->output().empty() && !transport_->blocked()) transport_->flush();
   if (session_ != nullptr) session_->on_flushed();
+  if (phase_ != Phase::relaying) return;
+  exchange_->relay->on_flushed();
+  watch_relayed_client();
 }
 
 void Connection::linger() {

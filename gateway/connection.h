@@ -85,6 +85,7 @@ class Connection final : private net::Transport::Owner,
   void on_relay_wake() override { wake(); }
   void on_relay_response(int status, std::string_view why) override;
   void on_relay_upstream(std::string_view upstream, std::string_view endpoint) override;
+  std::string_view http_date() override;
 
   // WebSocket
   ReadyState ready_state() const override;
@@ -140,9 +141,9 @@ class Connection final : private net::Transport::Owner,
   void pump_body();
   void end_response();
   void open_session(std::string_view protocol, std::vector<http::Header> headers = {});
+  void receive_early();
 
-  void start_relay(std::unique_ptr<Relay> relay);
-  void begin_relay();
+  void give_to_relay(std::unique_ptr<Relay> relay);
   void follow_relay();
   void end_relay();
   void watch_relayed_client();
@@ -166,8 +167,7 @@ class Connection final : private net::Transport::Owner,
   const net::Endpoint peer_;
   std::uint32_t place_;
   Phase phase_ = Phase::reading;
-  bool in_event_ = false;  // an event of ours runs, and will flush when it is done
-  bool waking_ = false;    // turn_end() is due
+  bool waking_ = false;  // turn_end() is due
   bool draining_ = false;
   bool peer_ended_ = false;
   std::uint64_t opened_ms_ = 0;

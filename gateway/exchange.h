@@ -56,7 +56,6 @@ struct Exchange final : UpgradeRequest {
   bool kept = false;               // it was not its first
   std::optional<http::FileBody> body;
   std::unique_ptr<RelaySession> relay;  // while a relay answers the request
-  std::unique_ptr<Relay> next_relay;    // which is to answer it, from the turn's end on
 
   http::Upgrade upgrade;
   std::string_view route_name;

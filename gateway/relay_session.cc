@@ -41,17 +41,13 @@ void RelaySession::start() {
     go_on.status = 100;
     put(go_on);
   }
-  if (!request.has_body) {
-    take_body({});
-  } else if (!held_.empty()) {
-    owner_.on_relay_wake();
-  }
+  take_body(std::exchange(held_, {}));
 }
 
 // ---- The request's body
 
 void RelaySession::receive(Bytes bytes) {
-  if (body_.ended() || body_paused_ || !held_.empty() || !started_) {
+  if (!expects_body() || body_paused_ || !held_.empty() || !started_) {
     held_.insert(held_.end(), bytes.begin(), bytes.end());
     update_reading();
   } else {
@@ -73,6 +69,19 @@ void RelaySession::take_body(Bytes bytes) {
   }
   held_.assign(bytes.begin(), bytes.end());
   update_reading();
+  refuse_cut_off_body();
+}
+
+void RelaySession::on_client_end() {
+  client_ended_ = true;
+  if (started_) refuse_cut_off_body();
+}
+
+// RFC 9112 8. An answer that has begun goes on: the client may have closed its direction because of
+// it.
+void RelaySession::refuse_cut_off_body() {
+  if (!client_ended_ || !expects_body() || !held_.empty() || state_ != State::answering) return;
+  if (!responded_) refuse(http::refusal(400, "the body is not complete"), "request body cut off");
 }
 
 void RelaySession::pause_body() {
@@ -88,7 +97,7 @@ void RelaySession::resume_body() {
 
 void RelaySession::update_reading() {
   // Once the body is whole, reading shows whether the client is still there.
-  transport_.read(body_.ended() ? held_.size() < held_bytes_max : !body_paused_ && held_.empty());
+  transport_.read(expects_body() ? !body_paused_ && held_.empty() : held_.size() < held_bytes_max);
 }
 
 // ---- The response
@@ -97,7 +106,7 @@ http::ResponseContext RelaySession::context() const {
   return {.head = request_.request.method == "HEAD",
           .keep_alive = !close_after_,
           .version_minor = request_.request.version_minor,
-          .date = settings_.date};
+          .date = owner_.http_date()};
 }
 
 // Appends a head, and the body that the response carries itself.
@@ -127,7 +136,7 @@ void RelaySession::respond(const http::Response& head) {
     if (!chunked_ && !bodiless_) close_after_ = true;
   }
   // Nobody reads the rest of a body that nobody is interested in.
-  if (!body_.ended()) close_after_ = true;
+  if (expects_body()) close_after_ = true;
   sent.chunked = chunked_;
   sent.until_close = !head.content_length && !chunked_;
   if (!put(sent)) {
@@ -140,8 +149,7 @@ void RelaySession::respond(const http::Response& head) {
 
 void RelaySession::refuse(const http::Response& response, std::string_view why) {
   if (responded_ || state_ != State::answering) return;
-  if (!body_.ended()) close_after_ = true;
-  close_after_ = close_after_ || response.close;
+  close_after_ = close_after_ || response.close || expects_body();
   responded_ = true;
   owner_.on_relay_response(response.status, why);
   end_with(put(response) ? State::complete : State::broken);
@@ -182,30 +190,35 @@ void RelaySession::end_with(State state) {
 
 // ---- The turn
 
-void RelaySession::on_sent() {
-  if (over_high_) owner_.on_relay_wake();
+// The kernel may have taken everything at once: then nothing else tells that there is room again.
+void RelaySession::on_flushed() {
+  if (state_ != State::answering) return;
+  const std::size_t amount = buffered_amount();
+  over_high_ = over_high_ || amount > settings_.buffers.high_watermark_bytes;
+  if (over_high_ && amount <= settings_.buffers.low_watermark_bytes) owner_.on_relay_wake();
 }
 
 void RelaySession::turn_end() {
+  if (!started_) start();
   if (state_ != State::answering) return;
   if (over_high_ && buffered_amount() <= settings_.buffers.low_watermark_bytes) {
     over_high_ = false;
     relay_->on_drain();
   }
-  if (!body_.ended() && !body_paused_ && !held_.empty() && state_ == State::answering) {
-    take_body(std::exchange(held_, {}));
-  }
+  if (!body_.ended() && !body_paused_) take_body(std::exchange(held_, {}));
   update_reading();
 }
 
 void RelaySession::time_out() {
   close_after_ = true;
-  if (responded_ || transport_.blocked()) return abort_response("the client does not go on");
+  if (responded_ || transport_.blocked() || !expects_body()) {
+    return abort_response("the client does not go on");
+  }
   refuse(http::refusal(408, "the request did not arrive in time"), "request body timed out");
 }
 
 bool RelaySession::waits_for_client() const {
-  return transport_.blocked() || (!body_.ended() && !body_paused_);
+  return transport_.blocked() || (expects_body() && !body_paused_);
 }
 
 std::unique_ptr<Relay> RelaySession::end() {

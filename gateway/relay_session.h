@@ -31,6 +31,8 @@ class RelaySession final : private RelayClient {
     virtual void on_relay_response(int status, std::string_view why) = 0;
     // Who will answer.
     virtual void on_relay_upstream(std::string_view upstream, std::string_view endpoint) = 0;
+    // http::http_date() of now; valid until it is asked for again.
+    virtual std::string_view http_date() = 0;
 
    protected:
     ~Owner() = default;
@@ -38,7 +40,6 @@ class RelaySession final : private RelayClient {
 
   struct Settings {
     const config::Buffers& buffers;  // of the route
-    std::string_view date;           // http::http_date() of now
     bool close_after;                // the connection ends after this response in any case
     std::uint64_t connection_id;
   };
@@ -48,12 +49,14 @@ class RelaySession final : private RelayClient {
                Settings settings, Owner& owner);
   ~RelaySession() override;
 
-  // Begins: the relay gets the request.
+  // Begins: the relay gets the request. Otherwise turn_end() begins.
   void start();
   // Bytes from the client.
   void receive(Bytes bytes);
-  // The kernel took some of the response.
-  void on_sent();
+  // The client will send no more.
+  void on_client_end();
+  // To be called after the transport was flushed, and when the kernel took some of the response.
+  void on_flushed();
   void turn_end();
   // The client has let us wait too long.
   void time_out();
@@ -74,7 +77,6 @@ class RelaySession final : private RelayClient {
   bool closes() const { return close_after_; }
   // Whether the session waits for the client: for more of its body, or for it to read.
   bool waits_for_client() const;
-  bool responded() const { return responded_; }
 
  private:
   // RelayClient
@@ -94,7 +96,10 @@ class RelaySession final : private RelayClient {
 
   http::ResponseContext context() const;
   bool put(const http::Response& response);
+  // More of the request's body has to come.
+  bool expects_body() const { return request_.request.has_body && !body_.ended(); }
   void take_body(Bytes bytes);
+  void refuse_cut_off_body();
   void update_reading();
   void wrote();
   void end_with(State state);
@@ -116,6 +121,7 @@ class RelaySession final : private RelayClient {
   bool bodiless_ = false;   // HEAD, 204, 304: its body is left out
   bool close_after_ = false;
   bool over_high_ = false;
+  bool client_ended_ = false;
 };
 
 }  // namespace sluice

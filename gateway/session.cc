@@ -293,6 +293,7 @@ void Session::on_close(const ws::Event& event) {
     closing_->peer_closed = true;
     closing_->why = std::move(end);
     state_ = ReadyState::closing;
+    forget_deadlines();
     return await_close();
   }
   send_close(event.close_code, end.text);
@@ -485,7 +486,11 @@ void Session::send_payload(Bytes piece) {
   last_message_ms_ = wheel_.now_ms();
   const std::size_t size_before = transport_.output().size();
   protocol_.send_payload(piece, transport_.output());
-  if (!protocol_.in_frame()) end_frame();
+  if (!protocol_.in_frame()) {
+    end_frame();
+  } else if (closing_ != nullptr) {
+    await_close();  // which stands behind the frame
+  }
   wrote(size_before);
 }
 
@@ -598,7 +603,7 @@ void Session::over_high_watermark() {
 void Session::under_low_watermark() {
   count_high_watermark(false);
   congestion_->watermark_due_ms = TimerWheel::never;
-  if (state_ != ReadyState::open) return;
+  if (!sends()) return;
   drained_ = true;
   resume(output_full);
   owner_.on_session_wake();
@@ -652,7 +657,7 @@ void Session::turn_end() {
   if (end_ != nullptr) return;
   if (drained_) {
     drained_ = false;
-    if (state_ == ReadyState::open) owner_.on_session_drain();
+    if (sends()) owner_.on_session_drain();
   }
   if (pause_reasons_ == 0 && has_stash() && end_ == nullptr) {
     consume_stash();
@@ -797,8 +802,7 @@ void Session::start_closing(std::uint16_t code, std::string_view text, SessionEn
     }
   }
   if (end_ != nullptr) return;  // the transport broke under it
-  ping_due_ms_ = pong_due_ms_ = message_due_ms_ = TimerWheel::never;
-  if (congestion_ != nullptr) congestion_->watermark_due_ms = TimerWheel::never;
+  forget_deadlines();
   await_close();
   if (!delivers) {
     // Nothing that still comes is delivered; the peer's Close frame has to be found in it.
@@ -814,6 +818,12 @@ void Session::await_close() {
   arm(closing_->due_ms);
 }
 
+// While CLOSING none holds but timeouts.close.
+void Session::forget_deadlines() {
+  ping_due_ms_ = pong_due_ms_ = message_due_ms_ = TimerWheel::never;
+  if (congestion_ != nullptr) congestion_->watermark_due_ms = TimerWheel::never;
+}
+
 void Session::drain() {
   if (state_ != ReadyState::open) return;
   draining_ = protocol_.in_message();
@@ -825,6 +835,8 @@ void Session::on_peer_end() {
   // A Close frame may be among what a pause has kept from being looked at.
   peer_ended_ = true;
   if (has_stash()) return;
+  // It has closed, and may read the frame that our own Close waits for.
+  if (closing_ != nullptr && closing_->peer_closed) return;
   SessionEnd end = closing_ != nullptr
                        ? closing_->why
                        : SessionEnd{.initiator = Initiator::client,

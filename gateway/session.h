@@ -60,7 +60,8 @@ class Session final : private TimerWheel::Entry {
     // In its place if the settings say that messages are streamed. Also comes while CLOSING if
     // close_with() began it.
     virtual void on_session_piece(const MessagePiece&) {}
-    // buffered_amount() is under the low watermark again.
+    // buffered_amount() is under the low watermark again. Only while OPEN, or in the midst of a
+    // frame that is to be finished.
     virtual void on_session_drain() = 0;
     // The session wants turn_end() to be called at the end of this turn.
     virtual void on_session_wake() = 0;
@@ -225,6 +226,9 @@ class Session final : private TimerWheel::Entry {
   bool delivers() const {
     return state_ == ReadyState::open || (closing_ != nullptr && closing_->delivers);
   }
+  bool sends() const {
+    return state_ == ReadyState::open || (state_ == ReadyState::closing && protocol_.in_frame());
+  }
   void send_pong(Bytes payload);
   void send_ping();
   void send_close(std::uint16_t code, std::string_view reason);
@@ -243,6 +247,7 @@ class Session final : private TimerWheel::Entry {
   void start_closing(std::uint16_t code, std::string_view text, SessionEnd why,
                      bool delivers = false);
   void await_close();
+  void forget_deadlines();
   void finish(SessionEnd end);
 
   const SessionSettings& settings_;

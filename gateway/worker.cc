@@ -89,6 +89,10 @@ void Worker::destroy_retired() {
 
 void Worker::part_with(std::unique_ptr<Bridge> bridge) {
   if (!bridge->outlives_socket()) return turn_.retire(std::move(bridge));
+  if (cut_) {
+    bridge->cut();
+    return turn_.retire(std::move(bridge));
+  }
   Bridge& kept = *bridge;
   kept_.emplace(&kept, std::move(bridge));
   kept.set_keeper(*this);
@@ -119,7 +123,7 @@ void Worker::tick() {
   counters_.loop_lag.observe(metrics::loop_lag_bounds_us, late_us);
   tick_due_ns_ = now_ns + tick_ns;
   wheel_.advance(loop_.now_ms());
-  if (connections_.empty() && wheel_.size() == 0) ticker_.stop();
+  if (connections_.empty() && kept_.empty() && wheel_.size() == 0) ticker_.stop();
 }
 
 const std::string& Worker::http_date() {
@@ -143,9 +147,13 @@ void Worker::drain(std::uint64_t timeout_ms, std::function<void()> on_empty) {
 }
 
 void Worker::cut() {
+  cut_ = true;
   for (const auto& connection : connections_) connection->cut();
-  for (auto& [key, bridge] : kept_) turn_.retire(std::move(bridge));
-  kept_.clear();
+  // None of them is looked up any more: it has nobody to tell that it has ended.
+  for (auto& [key, bridge] : std::exchange(kept_, {})) {
+    bridge->cut();
+    turn_.retire(std::move(bridge));
+  }
   loop_.post([this] { report_if_empty(); });
 }
 

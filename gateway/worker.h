@@ -117,6 +117,7 @@ class Worker final : private Bridge::Keeper {
   std::uint64_t http_date_ms_ = 0;
 
   bool draining_ = false;
+  bool cut_ = false;
   std::unique_ptr<uv::Timer> drain_deadline_;
   std::function<void()> on_empty_;
 };

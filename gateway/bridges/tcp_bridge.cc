@@ -334,7 +334,9 @@ void TcpBridge::on_end() {
   if (ending_upstream_) return;
   if (!text_.complete()) return fail_upstream("its text ends inside of a character");
   // The upstream's other direction may still be open: what the client has sent up to its own Close
-  // frame is delivered.
+  // frame is delivered, if the upstream still reads.
+  takes_bytes();
+  set_deadline();
   socket_->close_with({.code = ws::normal, .text = {}});
 }
 
@@ -398,10 +400,11 @@ bool TcpBridge::takes_bytes() {
   return taken;
 }
 
-// Only without a client. What the kernel has taken already, it delivers after an orderly close.
+// Once one side has ended. What the kernel has taken already, it delivers after an orderly close.
 void TcpBridge::on_deadline() {
   if (transport_ == nullptr || broken_) return;
-  if (takes_bytes()) return set_deadline();
+  const bool client_may_speak = socket_ != nullptr && transport_->buffered_bytes() == 0;
+  if (takes_bytes() || client_may_speak) return set_deadline();
   if (waiting_bytes_ > 0) {
     log::warning("not delivered", {{"conn", conn_},
                                    {"route", route_.route.name},

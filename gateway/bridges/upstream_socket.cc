@@ -125,6 +125,10 @@ std::size_t UpstreamSocket::buffered_amount() const {
   return transport_ == nullptr ? 0 : transport_->buffered_bytes();
 }
 
+std::size_t UpstreamSocket::buffered_tls() const {
+  return transport_ == nullptr ? 0 : transport_->encrypted_bytes();
+}
+
 // ---- Ends
 
 void UpstreamSocket::wake() {

@@ -74,7 +74,7 @@ class UpstreamSocket final : private net::Transport::Owner,
 
   // ---- What waits for the upstream.
   std::size_t buffered_amount() const;
-  std::size_t buffered_tls() const { return slot_.buffered_tls_bytes.get(); }
+  std::size_t buffered_tls() const;
   // The kernel took not all of it: on_upstream_progress() will come.
   bool blocked() const { return transport_ != nullptr && transport_->blocked(); }
 

@@ -120,7 +120,7 @@ void WebhookConnection::accept(const http::ResponseHead& head,
 // ---- The end
 
 void WebhookConnection::on_close(const CloseEvent& event) {
-  if (!over_) on_client_gone(event);
+  on_client_gone(event);
   socket_ = nullptr;
   paused_ = false;
   look_again_.clear();

@@ -36,7 +36,7 @@ class WebhookConnection : public Bridge, protected WebhookCall::Owner, private T
   // At the end of a turn in which something changed, unless a request is on its way or the client
   // does not read: starts the next one, if it is time.
   virtual void on_turn() = 0;
-  // The client has gone: queues what the backend shall hear of that.
+  // The client has gone: queues what the backend shall hear of that, unless the bridge is over.
   virtual void on_client_gone(const CloseEvent& event) = 0;
 
   // ---- The queue

@@ -77,11 +77,12 @@ void WebhookEventsBridge::on_message(MessageType type, Bytes payload) {
 void WebhookEventsBridge::on_client_gone(const CloseEvent& event) {
   session_.reset();
   poll_.clear();
+  if (over()) return;
   // What the backend has not heard of, or does not want to hear of any more, needs no end.
   const bool unheard = !answered_ && !call().busy();
   if (unheard || (detached_ && queue().empty() && !call().busy())) return finish();
   if (detached_) return;
-  if (!event.was_clean || !opened_) return push(EventType::disconnect, {});
+  if (!event.was_clean) return push(EventType::disconnect, {});
   push(EventType::close,
        closed_by_publisher_ ? std::string() : close_content(event.code, event.reason));
 }
@@ -139,6 +140,7 @@ std::vector<http::Header> WebhookEventsBridge::request_headers() const {
 
 void WebhookEventsBridge::on_reply(const http::ResponseHead& head, const std::string& body) {
   if (detached_) return after_detach();
+  if (said_last_word()) return finish();
   if (!check_reply(head, body)) return;
   if (!take_accepted(head) || !take_meta(head)) return;
   take_keep_alive(head);
@@ -146,6 +148,12 @@ void WebhookEventsBridge::on_reply(const http::ResponseHead& head, const std::st
   answered_ = true;
   take_events(head, body);
   after_reply();
+}
+
+// Whatever is answered to a DISCONNECT.
+bool WebhookEventsBridge::said_last_word() const {
+  return sent_events_ > 0 && sent_events_ == queue().size() &&
+         queue().back().type == EventType::disconnect;
 }
 
 bool WebhookEventsBridge::check_reply(const http::ResponseHead& head, const std::string& body) {

@@ -40,6 +40,8 @@ class WebhookEventsBridge final : public WebhookConnection, private GripSession:
   std::vector<http::Header> request_headers() const;
   void on_poll();
 
+  bool said_last_word() const;
+
   // The parts of a reply. Those that return false have ended the connection.
   bool check_reply(const http::ResponseHead& head, const std::string& body);
   bool take_accepted(const http::ResponseHead& head);

@@ -60,6 +60,7 @@ void WebhookMessageBridge::on_message(MessageType type, Bytes payload) {
 }
 
 void WebhookMessageBridge::on_client_gone(const CloseEvent& event) {
+  if (over()) return;
   // What the backend has not heard of needs no end.
   const bool opening = !queue().empty() && queue().front().type == EventType::open;
   if (opening && !call().busy()) return finish();

@@ -104,6 +104,7 @@ class WebSocketBridge final : public Bridge,
   void on_upstream_gone() override;
 
   void watch_upstream_buffer();
+  void show_upstream_buffer(std::size_t amount);
   void watch_client_buffer();
   void pause_upstream();
   void resume_upstream();
@@ -120,6 +121,7 @@ class WebSocketBridge final : public Bridge,
   bool client_in_frame_ = false;  // a frame to the client was begun and is not finished
   bool client_paused_ = false;    // it is not read, since the upstream does not read
   bool upstream_paused_ = false;  // the other way round
+  std::size_t shown_bytes_ = 0;   // waiting for the upstream, as /metrics has it
   std::uint8_t looks_ = 0;        // at the client's buffer, that are still to be taken
 };
 
@@ -206,12 +208,9 @@ void WebSocketBridge::on_upstream_progress() {
   watch_client_buffer();
 }
 
-// What is not blocked leaves with the end of the turn.
 void WebSocketBridge::watch_upstream_buffer() {
   const std::size_t amount = upstream_->buffered_amount();
-  if (upstream_->blocked() || client_paused_) {
-    socket_->set_upstream_buffered(amount - upstream_->buffered_tls(), upstream_->buffered_tls());
-  }
+  show_upstream_buffer(amount);
   if (!client_paused_ && upstream_->blocked() && amount > buffers().high_watermark_bytes) {
     client_paused_ = true;
     socket_->pause();
@@ -219,6 +218,15 @@ void WebSocketBridge::watch_upstream_buffer() {
     client_paused_ = false;
     socket_->resume();
   }
+}
+
+// Only what waits: what is not blocked leaves with the end of the turn.
+void WebSocketBridge::show_upstream_buffer(std::size_t amount) {
+  const std::size_t waiting = upstream_->blocked() ? amount : 0;
+  if (waiting == shown_bytes_) return;
+  shown_bytes_ = waiting;
+  const std::size_t tls = waiting == 0 ? 0 : upstream_->buffered_tls();
+  socket_->set_upstream_buffered(waiting - tls, tls);
 }
 
 // ---- Upstream to client
@@ -296,7 +304,7 @@ void WebSocketBridge::close_client(const Ending& ending) {
 
 void WebSocketBridge::on_upstream_gone() {
   if (socket_ != nullptr) {
-    socket_->set_upstream_buffered(0, 0);
+    show_upstream_buffer(0);
   } else if (keeper_ != nullptr) {
     keeper_->on_bridge_done(*this);
   }

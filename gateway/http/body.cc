@@ -52,7 +52,6 @@ bool skip_quoted(std::string_view& text) {
 // RFC 9112 7.1.1: *( BWS ";" BWS name [ BWS "=" BWS ( token / quoted-string ) ] ), but no white
 // space directly behind the size.
 bool are_extensions(std::string_view text) {
-  if (!text.empty() && text.front() != ';') return false;
   while (!text.empty()) {
     if (text.front() != ';') return false;
     text.remove_prefix(1);

@@ -173,10 +173,7 @@ std::string new_traceparent() {
 }
 
 void set_trace(Fields& fields) {
-  if (count_fields(fields, "traceparent") == 1 &&
-      is_traceparent(*find_field(fields, "traceparent"))) {
-    return;
-  }
+  if (is_traceparent(find_field(fields, "traceparent").value_or(""))) return;
   remove_fields(fields, "traceparent");
   remove_fields(fields, "tracestate");
   fields.push_back({"traceparent", new_traceparent()});
@@ -271,7 +268,7 @@ Result<TrustedProxies::Range> TrustedProxies::parse_range(std::string_view text)
     const std::string_view number = text.substr(slash + 1);
     const char* const end = number.data() + number.size();
     const auto [rest, error] = std::from_chars(number.data(), end, bits);
-    if (number.empty() || rest != end || error != std::errc() || bits > bits_max) {
+    if (rest != end || error != std::errc() || bits > bits_max) {
       return fail(quoted + ": the prefix has 0 to " + std::to_string(bits_max) + " bits");
     }
   }

@@ -47,7 +47,7 @@ std::optional<std::uint64_t> parse_length(std::string_view text) {
   std::uint64_t length = 0;
   const char* const end = text.data() + text.size();
   const auto [rest, error] = std::from_chars(text.data(), end, length);
-  if (text.empty() || rest != end || error != std::errc()) return std::nullopt;
+  if (rest != end || error != std::errc()) return std::nullopt;
   return length;
 }
 

@@ -208,7 +208,6 @@ struct HttpExchange::State final : private Turn::Entry,
   bool may_retry() const { return !answered_ && holding_; }
 
   void retry() {
-    upstream_->counters().retries.add();
     context_.wheel.set(*this, TimerWheel::never);
     close();
     kept_ = flushed_ = stream_ended_ = false;

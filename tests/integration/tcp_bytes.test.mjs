@@ -381,6 +381,27 @@ describe('ends', () => {
     });
   });
 
+  test('the upstream ends its direction in the midst of 64 MB, and takes its time with the rest',
+    async (t) => {
+      await withServer(t, { keep: false, paused: true }, async (gateway, server) => {
+        const { client, peer } = await openClient(gateway, server);
+        client.send(large);
+        await gateway.waitMetrics((m) =>
+          m.get('sluice_backpressure_paused_connections', { direction: up }) === 1);
+        peer.socket.end('bye');
+        for (let i = 0; i < 6; ++i) { // altogether far longer than timeouts.close
+          peer.socket.resume();
+          await sleep(20);
+          peer.socket.pause();
+          await sleep(250);
+        }
+        peer.socket.resume();
+        assert.equal(await peer.end(longMs), 'end');
+        assert.equal(peer.digest, largeDigest);
+        assert.equal((await client.end()).code, 1000);
+      }, { route: { timeouts: { close: '500ms' } } });
+    });
+
   test('the upstream resets: 1014, never 1000', async (t) => {
     await withServer(t, {}, async (gateway, server) => {
       const { client, peer } = await openClient(gateway, server);
@@ -444,7 +465,7 @@ describe('ends', () => {
   });
 
   test('an upstream that does not close is left after timeouts.close', async (t) => {
-    await withServer(t, {}, async (gateway, server) => {
+    await withServer(t, { stubborn: true }, async (gateway, server) => {
       const { client, peer } = await openClient(gateway, server);
       const before = gateway.descriptors();
       await client.close();

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Client } from '../support/client.mjs';
-import { until, withGateway } from '../support/gateway.mjs';
+import { memoryIsOurs, until, withGateway } from '../support/gateway.mjs';
 import { RawSocket, frame } from '../support/raw.mjs';
 import { Backend, closeContent, event, eventsType, webhookConfig } from '../support/webhook.mjs';
 
@@ -218,7 +218,7 @@ test('while the backend is slow, the client is not read, and nothing is lost', a
       const waiting = stuck.get('sluice_buffered_amount_bytes', { direction, layer: 'app' });
       assert.ok(waiting > high && waiting < high + 3 * size, `${waiting} bytes wait`);
       await until(() => raw.socket.writableLength > 0, 'a client that cannot write on');
-      assert.ok(gateway.rssBytes() - before < 16 * 1024 * 1024);
+      if (memoryIsOurs) assert.ok(gateway.rssBytes() - before < 16 * 1024 * 1024);
 
       let received = 0;
       const check = (body) => {
@@ -239,7 +239,7 @@ test('while the backend is slow, the client is not read, and nothing is lost', a
         most = Math.max(most, gateway.rssBytes() - before);
         request.answer();
       }
-      assert.ok(most < 16 * 1024 * 1024, `${most} bytes more`);
+      if (memoryIsOurs) assert.ok(most < 16 * 1024 * 1024, `${most} bytes more`);
       raw.destroy();
       (await backend.expect('DISCONNECT\r\n')).answer();
     });

@@ -16,7 +16,8 @@ export class Peer {
   #hash = createHash('sha256');
   #wake = new Set();
 
-  constructor(socket, { keep = true } = {}) {
+  // Like most servers it ends when the other side has ended, unless it is told to be `stubborn`.
+  constructor(socket, { keep = true, stubborn = false } = {}) {
     this.socket = socket;
     socket.setNoDelay?.(true);
     socket.on('data', (piece) => {
@@ -25,7 +26,11 @@ export class Peer {
       if (keep) this.#pieces.push(piece);
       this.#tell();
     });
-    socket.on('end', () => { this.ending ??= 'end'; this.#tell(); });
+    socket.on('end', () => {
+      this.ending ??= 'end';
+      this.#tell();
+      if (!stubborn) socket.end();
+    });
     socket.on('error', (error) => { this.ending ??= error.code; this.#tell(); });
     socket.on('close', () => { this.ending ??= 'close'; this.#tell(); });
   }
@@ -64,8 +69,8 @@ export class Server {
   #peers = [];
   #takers = [];
 
-  // options: path (a unix socket), tls ({cert, key}), port, keep and paused for its peers. It ends
-  // with the test `t`.
+  // options: path (a unix socket), tls ({cert, key}), port, keep, stubborn and paused for its
+  // peers. It ends with the test `t`.
   static async listen(t, options = {}) {
     const server = new Server();
     const settings = { allowHalfOpen: true, pauseOnConnect: false, noDelay: true };

@@ -85,18 +85,19 @@ struct Scene {
         ticker(loop.loop, [this] { wheel.advance(loop.loop.now_ms()); }) {
     route.name = "tcp";
     route.timeouts.close_ms = 200;
-    loop.at_turn_end = [this] {
-      for (;;) {
-        turn.run_woken();
-        if (!turn.bury() && turn.idle()) break;
-      }
-    };
+    loop.at_turn_end = [this] { end_turn(); };
     ticker.start(20, 20);
   }
-  ~Scene() { factory.reset(); }
+  ~Scene() { end_turn(); }  // the factory outlives its bridges
   Scene(const Scene&) = delete;
   Scene& operator=(const Scene&) = delete;
 
+  void end_turn() {
+    while (!turn.idle()) {
+      turn.run_woken();
+      turn.bury();
+    }
+  }
   config::Upstream upstream_at(const std::string& address) {
     config::Upstream made;
     made.endpoints.push_back({address});
@@ -300,7 +301,10 @@ TEST_CASE("tcp bridge: an upstream that does not answer is a 504") {
   SUBCASE("within the handshake's own timeout") {
     Scene scene;
     scene.handshake_timeout_ms = 400;
-    scene.to(server.address());
+    auto upstream = scene.upstream_at(server.address());
+    upstream.connect_timeout_ms = 60'000;
+    scene.target.upstream = "service";
+    scene.with({{"service", upstream}});
     CHECK(Client(scene).refusal().starts_with("504 upstream_timeout: " + server.address()));
   }
 }
@@ -340,6 +344,19 @@ TEST_CASE("tcp bridge: a client that leaves in the midst of the handshake") {
   CHECK_FALSE(client.outlived);
   scene.loop.run_for(20);
   CHECK_FALSE(client.socket.accepted);
+}
+
+TEST_CASE("tcp bridge: a client that leaves in the turn in which its dial fails") {
+  Scene scene;
+  auto upstream = scene.upstream_at("127.0.0.1:1");
+  upstream.endpoints.front().weight = 0;
+  scene.target.upstream = "service";
+  scene.with({{"service", upstream}});
+  Client client(scene);
+  client.begin();
+  client.close({1006, {}, false});
+  scene.loop.run_for(20);
+  CHECK_FALSE(client.socket.rejected);
 }
 
 TEST_CASE("tcp bridge: the PROXY protocol goes before everything else") {
@@ -519,6 +536,25 @@ TEST_CASE("tcp bridge: while the upstream does not read, the client is paused") 
   CHECK((read == all));
 }
 
+TEST_CASE("tcp bridge: the client is resumed at the low watermark, not before") {
+  const Server server;
+  Scene scene;
+  scene.route.buffers.high_watermark_bytes = 16 * megabyte;  // far above what the kernel takes
+  scene.route.buffers.low_watermark_bytes = megabyte;
+  scene.to(server.address());
+  Client client(scene);
+  const auto upstream = client.open(server);
+  while (!client.socket.paused) {
+    client.send(numbered(megabyte));
+    scene.loop.run_until([&] { return true; });
+  }
+  while (client.socket.paused) {
+    read_while_running(scene, *upstream, 64 * 1024);
+    scene.loop.run_until([&] { return true; });
+  }
+  CHECK(client.socket.upstream_buffered <= megabyte);
+}
+
 TEST_CASE("tcp bridge: while the client does not keep up, the upstream is not read") {
   const Server server;
   Scene scene;
@@ -556,10 +592,7 @@ TEST_CASE("tcp bridge: what leaves at the end of the turn holds nothing up") {
   } flush(client);
   scene.loop.at_turn_end = [&] {
     scene.turn.wake(flush);
-    for (;;) {
-      scene.turn.run_woken();
-      if (!scene.turn.bury() && scene.turn.idle()) break;
-    }
+    scene.end_turn();
     client.socket.buffered = scene.route.buffers.high_watermark_bytes + 1;
   };
   client.socket.buffered = scene.route.buffers.high_watermark_bytes + 1;
@@ -600,6 +633,53 @@ TEST_CASE("tcp bridge: after the upstream's end everything is there, then comes 
   CHECK(read_while_running(scene, *upstream, 100) == "last words");
 }
 
+TEST_CASE("tcp bridge: an upstream that ended and does not read holds no client up") {
+  const Server server;
+  Scene scene;
+  scene.route.timeouts.close_ms = 600;
+  scene.to(server.address());
+  Client client(scene);
+  const auto upstream = client.open(server);
+  upstream->shutdown();
+  scene.loop.run_until([&] { return client.socket.ending.has_value(); });
+  while (!client.socket.paused) {
+    client.send(numbered(64 * 1024));
+    scene.loop.run_until([&] { return true; });
+  }
+  // As long as it reads, however slowly, it is given time.
+  for (int i = 0; i < 4; ++i) {
+    read_while_running(scene, *upstream, 32 * 1024);
+    scene.loop.run_for(300);
+    CHECK(client.socket.paused);
+  }
+  scene.loop.run_until([&] { return !client.socket.paused; });
+  client.send("to nobody");
+  client.close();
+  CHECK_FALSE(client.outlived);
+  upstream->read(16 * megabyte);
+  CHECK(upstream->error == ECONNRESET);
+}
+
+TEST_CASE("tcp bridge: a client that closes while the upstream is not read") {
+  const Server server;
+  Scene scene;
+  scene.route.timeouts.close_ms = 1'000'000;
+  scene.to(server.address());
+  Client client(scene);
+  const auto upstream = client.open(server);
+  const std::string all = numbered(16 * megabyte);
+  std::thread writer([&] {
+    upstream->send(all);
+    upstream->shutdown();
+  });
+  client.socket.buffered = scene.route.buffers.high_watermark_bytes + 1;
+  client.receive(1);
+  client.close();
+  CHECK(client.outlived);
+  client.await_done();  // what it still sends is read and dropped
+  writer.join();
+}
+
 TEST_CASE("tcp bridge: a reset of the upstream is 1014, never 1000") {
   const Server server;
   Scene scene;
@@ -616,6 +696,8 @@ TEST_CASE("tcp bridge: a reset of the upstream is 1014, never 1000") {
   CHECK(client.socket.ending->detail.starts_with(server.address() + ": "));
   client.send("to nobody");
   scene.loop.run_for(10);
+  const auto service = scene.registry.find("service");
+  CHECK(service->endpoints().front()->counters().active.get() == 0);
   client.close();
   CHECK_FALSE(client.outlived);
 }
@@ -641,6 +723,7 @@ TEST_CASE("tcp bridge: what a client sent before it closed is delivered, then co
   for (const bool clean : {true, false}) {
     const Server server;
     Scene scene;
+    scene.route.timeouts.close_ms = 600;
     scene.to(server.address());
     Client client(scene);
     const auto upstream = client.open(server);
@@ -657,7 +740,7 @@ TEST_CASE("tcp bridge: what a client sent before it closed is delivered, then co
     std::string read;
     for (int i = 0; i < 4; ++i) {
       read += read_while_running(scene, *upstream, 4 * megabyte - (i == 3 ? 0 : 1));
-      scene.loop.run_for(150);
+      scene.loop.run_for(300);
       CHECK(client.bridge != nullptr);
     }
     read += read_while_running(scene, *upstream, all.size());  // to the end of the stream
@@ -682,6 +765,12 @@ TEST_CASE("tcp bridge: without a client it waits for the upstream no longer than
     client.await_done();
     CHECK(upstream->read(1).empty());
     CHECK(upstream->error == 0);
+  }
+  SUBCASE("for its end, when there was nothing to be said") {
+    client.close();
+    CHECK(client.outlived);
+    client.await_done();
+    CHECK(upstream->read(1).empty());
   }
   SUBCASE("to read: what it did not take is broken off, not ended") {
     client.send(numbered(16 * megabyte));
@@ -767,14 +856,14 @@ TEST_CASE("tcp bridge: on_endpoint_down: close ends its sockets, from whatever t
     CHECK(client.socket.ending->code == 1014);
     CHECK(client.socket.ending->detail.find("on_endpoint_down") != std::string::npos);
     CHECK(read_while_running(scene, *end, 1).empty());  // its end
+    client.close();
+    end->close();
+    if (client.outlived) client.await_done();
     // One that comes late finds nobody.
     service->report_check(*service->endpoints().front(), true);
     service->report_check(*service->endpoints().front(), true);
     service->report_check(*service->endpoints().front(), false);
-    client.close();
-    end->close();
-    if (client.outlived) client.await_done();
-    scene.loop.run_for(5);
     scene.factory.reset();
+    scene.loop.run_for(5);
   }
 }

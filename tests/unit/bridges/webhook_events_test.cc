@@ -811,6 +811,8 @@ TEST_CASE("a publisher closes") {
         Receipt{.matched = 1, .written = 1});
   CHECK(ending(scene) == "4001 'bye'");
   CHECK(scene.publish("a", "x") == Receipt{.matched = 1, .dropped = 1});
+  CHECK(scene.publish({.channel = "a", .action = Published::Action::close}) ==
+        Receipt{.matched = 1, .dropped = 1});
   scene.leave(4001, "bye");
   CHECK(scene.publish("a", "x") == Receipt{});
   CHECK(scene.next().body == "CLOSE\r\n");  // without the code

@@ -232,6 +232,19 @@ TEST_CASE("while the upstream does not read, neither is the client, and nothing 
   CHECK(scene.socket.upstream_buffered == 0);
 }
 
+TEST_CASE("what waits for the upstream is shown until it has left, be it under the watermarks") {
+  BridgeScene scene([](config::Route& route, config::Upstream&) {
+    route.buffers.high_watermark_bytes = huge_bytes;
+  });
+  scene.open();
+  scene.client_sends(std::string(huge_bytes / 2, 'x'));
+  scene.settle();
+  CHECK_FALSE(scene.socket.paused);
+  CHECK(scene.socket.upstream_buffered > 0);
+  CHECK(scene.server_gets(1) == "text (16777216 bytes)");
+  scene.run([&] { return scene.socket.upstream_buffered == 0; });
+}
+
 TEST_CASE("while the client does not read, neither is the upstream, and nothing is lost") {
   BridgeScene scene;
   scene.open();

@@ -67,7 +67,7 @@ class Exchanged final : private RelaySession::Owner {
                       .secure = false},
         transport,
         RelaySession::Settings{
-            .buffers = buffers, .date = {}, .close_after = close_after, .connection_id = 7},
+            .buffers = buffers, .close_after = close_after, .connection_id = 7},
         static_cast<RelaySession::Owner&>(*this));
     if (consumed < request.size()) session->receive(as_bytes(request).subspan(consumed));
   }
@@ -81,17 +81,20 @@ class Exchanged final : private RelaySession::Owner {
     turn();
   }
   void turn() {
-    if (!transport.blocked()) transport.flush();
+    flush();
     for (int i = 0; woken && i < 8; ++i) {
       woken = false;
       session->turn_end();
-      if (!transport.blocked()) transport.flush();
+      flush();
     }
   }
   void client_reads() {
     transport.room = FakeTransport::unlimited;
     transport.flush();
-    session->on_sent();
+    turn();
+  }
+  void client_ends() {
+    session->on_client_end();
     turn();
   }
   std::string got() { return std::exchange(transport.taken, {}); }
@@ -113,10 +116,16 @@ class Exchanged final : private RelaySession::Owner {
   std::unique_ptr<RelaySession> session;
   bool woken = false;
   std::string responses;  // as told to the owner
+  std::string date;
 
  private:
+  void flush() {
+    if (!transport.blocked()) transport.flush();
+    session->on_flushed();
+  }
   void on_relay_wake() override { woken = true; }
   void on_relay_upstream(std::string_view, std::string_view) override {}
+  std::string_view http_date() override { return date; }
   void on_relay_response(int status, std::string_view why) override {
     responses += std::to_string(status) + (why.empty() ? "" : " ") + std::string(why) + ";";
   }
@@ -132,6 +141,97 @@ TEST_CASE("a request without a body is whole at once") {
   exchange.start();
   CHECK(exchange.told() == "request GET /x; end");
   CHECK(exchange.transport.reading);
+}
+
+TEST_CASE("a request that is not started begins at the turn's end, and waits with its body") {
+  Exchanged exchange("POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nab");
+  exchange.receive("cd");
+  CHECK(exchange.told().empty());
+  exchange.woken = true;
+  exchange.turn();
+  CHECK(exchange.told() == "request POST /x; body 'abcd'; end");
+  // Nobody heard of a request that never began.
+  Exchanged never(get);
+  CHECK(never.session->end() != nullptr);
+  CHECK(never.told().empty());
+}
+
+TEST_CASE("what comes behind a request without a body is the next one's, early as it is") {
+  Exchanged exchange(get + "GET /next");
+  exchange.start();
+  exchange.receive(" HTTP/1.1");
+  CHECK(exchange.told() == "request GET /x; end");
+  CHECK(as_text(exchange.session->take_rest()) == "GET /next HTTP/1.1");
+}
+
+TEST_CASE("a relay that pauses before a body that is not there hears of its end when it resumes") {
+  for (const char* length : {"", "Content-Length: 0\r\n"}) {
+    Exchanged exchange("GET /x HTTP/1.1\r\nHost: a\r\n" + std::string(length) + "\r\nGET /next");
+    exchange.script.on_request = [](RelayClient& client) { client.pause_body(); };
+    exchange.start();
+    CHECK(exchange.told() == "request GET /x");
+    CHECK(exchange.transport.reading);  // so that a client that leaves is noticed
+    CHECK_FALSE(exchange.session->waits_for_client());
+    exchange.client().resume_body();
+    exchange.turn();
+    CHECK(exchange.told() == "end");
+    CHECK(as_text(exchange.session->take_rest()) == "GET /next");
+  }
+}
+
+TEST_CASE("RFC 9112 8: a body that is cut off is answered with 400, at once") {
+  Exchanged exchange("POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nab");
+  exchange.start();
+  exchange.client_ends();
+  CHECK(exchange.told() == "request POST /x; body 'ab'");
+  CHECK(exchange.got().starts_with("HTTP/1.1 400 "));
+  CHECK(exchange.session->state() == State::complete);
+  CHECK(exchange.session->closes());
+  CHECK(exchange.responses == "400 request body cut off;");
+}
+
+TEST_CASE("a client that closes its direction behind its request gets the answer") {
+  for (const char* request : {"GET /x HTTP/1.1\r\nHost: a\r\n\r\n",
+                              "POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nab"}) {
+    Exchanged exchange(request);
+    exchange.start();
+    exchange.client_ends();
+    CHECK(exchange.session->state() == State::answering);
+    CHECK(exchange.told().ends_with("end"));
+  }
+}
+
+TEST_CASE("a client that closes its direction while its body is paused has sent what is held") {
+  for (const bool whole : {true, false}) {
+    CAPTURE(whole);
+    Exchanged exchange("POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\n");
+    exchange.script.on_request = [](RelayClient& client) { client.pause_body(); };
+    exchange.start();
+    exchange.receive(whole ? "abcd" : "abc");
+    exchange.client_ends();
+    CHECK(exchange.session->state() == State::answering);
+    exchange.client().resume_body();
+    exchange.turn();
+    CHECK(exchange.told() == (whole ? "request POST /x; body 'abcd'; end"
+                                    : "request POST /x; body 'abc'"));
+    CHECK(exchange.session->state() == (whole ? State::answering : State::complete));
+  }
+}
+
+TEST_CASE("a client that is being answered may leave its body unfinished, and gets the rest") {
+  Exchanged exchange("POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nab");
+  exchange.start();
+  auto head = exchange.head(413);
+  head.content_length = 4;
+  exchange.client().respond(head);
+  exchange.turn();
+  exchange.client_ends();
+  CHECK(exchange.session->state() == State::answering);
+  exchange.client().send_body(as_bytes("much"));
+  exchange.client().end_response({});
+  exchange.turn();
+  CHECK(exchange.got().ends_with("much"));
+  CHECK(exchange.session->state() == State::complete);
 }
 
 TEST_CASE("a body comes in pieces, and what follows it is the next request's") {
@@ -190,6 +290,32 @@ TEST_CASE("RFC 9110 10.1.1: who waits for 100 gets it, unless the relay has answ
   CHECK(refused.got().starts_with("HTTP/1.1 503 "));
   CHECK(refused.session->closes());  // the body was not read
   CHECK(refused.responses == "503 full;");
+}
+
+TEST_CASE("a refusal leaves the connection open, if no body is on its way") {
+  for (const bool at_once : {true, false}) {
+    CAPTURE(at_once);
+    Exchanged exchange(get);
+    const auto refuse = [](RelayClient& client) {
+      client.refuse(http::refusal(502, "no upstream"), "refused");
+    };
+    if (at_once) exchange.script.on_request = refuse;
+    exchange.start();
+    if (!at_once) refuse(exchange.client());
+    exchange.turn();
+    CHECK(exchange.got().find("Connection: close") == std::string::npos);
+    CHECK_FALSE(exchange.session->closes());
+  }
+}
+
+TEST_CASE("the date is that of the answer, not of the request") {
+  Exchanged exchange(get);
+  exchange.date = "Sun, 06 Nov 1994 08:49:37 GMT";
+  exchange.start();
+  exchange.date = "Mon, 07 Nov 1994 08:49:37 GMT";
+  exchange.client().respond(exchange.head(200));
+  exchange.turn();
+  CHECK(exchange.got().find("Date: Mon, 07 Nov 1994") != std::string::npos);
 }
 
 TEST_CASE("a body of known length is passed on as it is") {
@@ -316,6 +442,33 @@ TEST_CASE("the relay hears when a slow client has caught up, once") {
   CHECK(exchange.told().empty());
 }
 
+TEST_CASE("the relay hears that there is room even if the kernel took everything at once") {
+  // Its watermark is lower than what is gathered before the kernel is asked.
+  Exchanged exchange(get);
+  exchange.buffers.high_watermark_bytes = 1'000;
+  exchange.buffers.low_watermark_bytes = 100;
+  exchange.start();
+  exchange.told();
+  exchange.client().respond(exchange.head(200));
+  exchange.client().send_body(as_bytes(std::string(2'000, 'x')));
+  CHECK(exchange.client().buffered_amount() > 1'000);
+  CHECK(exchange.told().empty());
+  exchange.turn();
+  CHECK(exchange.told() == "drain");
+}
+
+TEST_CASE("a relay that finds more waiting than the high watermark hears when it has left") {
+  // Answers to earlier requests of the connection.
+  Exchanged exchange(get);
+  exchange.transport.room = 0;
+  exchange.transport.output().append(as_bytes(std::string(150'000, 'x')));
+  exchange.start();
+  CHECK(exchange.client().buffered_amount() > exchange.buffers.high_watermark_bytes);
+  exchange.told();
+  exchange.client_reads();
+  CHECK(exchange.told() == "drain");
+}
+
 TEST_CASE("a client that lets us wait gets 408, or is broken off if the response has begun") {
   Exchanged waits("POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n");
   waits.start();
@@ -328,6 +481,13 @@ TEST_CASE("a client that lets us wait gets 408, or is broken off if the response
   begun.client().respond(begun.head(200));
   begun.session->time_out();
   CHECK(begun.session->state() == State::broken);
+  // It has sent everything: if somebody has to go on, it is not asked for that.
+  Exchanged whole(get);
+  whole.start();
+  whole.client_ends();
+  whole.session->time_out();
+  CHECK(whole.session->state() == State::broken);
+  CHECK(whole.got().empty());
 }
 
 TEST_CASE("the relay is told the end once, and nothing after it") {

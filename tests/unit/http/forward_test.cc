@@ -215,6 +215,13 @@ TEST_CASE("a client on a unix socket has no address") {
         "Host: Example.com:8080\nX-Forwarded-For: 203.0.113.9\n" + rest);
 }
 
+TEST_CASE("without an authority there is no X-Forwarded-Host") {
+  const Request read = request("GET / HTTP/1.0\r\n\r\n");
+  const std::string fields = describe(forwarded_headers(read, stranger, {}));
+  CHECK(fields.find("X-Forwarded-Host") == std::string::npos);
+  CHECK(fields.find("X-Forwarded-Proto: http\n") != std::string::npos);
+}
+
 TEST_CASE("there is one Host, and it comes first (RFC 9112 3.2)") {
   const auto host = [](const std::string& head) {
     const std::vector<Header> fields = forwarded_headers(request(head), stranger, {});
@@ -299,6 +306,7 @@ TEST_CASE("any other traceparent is replaced, and its tracestate goes") {
            "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b716920333z-01\r\n"s,
            "traceparent: 00-0af7651916cd43dd8448eb211c80319cb-7ad6b7169203331-01\r\n"s,
            "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331_01\r\n"s,
+           "traceparent: 00-0af7651916cd43dd8448eb211c80319c_b7ad6b7169203331-01\r\n"s,
            "traceparent: " + good + "\r\ntraceparent: " + good + "\r\n",
        }) {
     CAPTURE(lines);

@@ -168,7 +168,7 @@ class Scene final : private Session::Owner {
   }
   void on_session_drain() override {
     CHECK_FALSE(inside_call_);
-    CHECK(session->ready_state() == ReadyState::open);
+    CHECK((session->ready_state() == ReadyState::open || session->in_frame()));
     tell("drain");
     if (on_drain) on_drain();
   }

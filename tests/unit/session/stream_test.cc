@@ -137,6 +137,64 @@ TEST_CASE("a frame that is never finished holds up the Close for timeouts.close,
   CHECK(scene.end() == "client close_timeout 1006 '' unclean");
 }
 
+TEST_CASE("timeouts.close runs from the last bytes of the frame that the Close waits for") {
+  Scene scene(streams);
+  const std::uint64_t nearly = scene.route.timeouts.close_ms - 500;
+  scene.session->begin_frame(MessageType::binary, true, true, 3);
+  scene.receive(scene.client.close(1000, ""));
+  for (int i = 0; i < 3; ++i) {
+    scene.wait(nearly);
+    CHECK(scene.end() == "open");
+    scene.session->send_payload(as_bytes("a"));
+  }
+  CHECK(scene.end() == "client normal 1000 '' clean");
+}
+
+TEST_CASE("the frame that the client's Close waits for goes on when the client reads again") {
+  Scene scene(streams);
+  const std::string half = letters(300'000);
+  scene.client_stops_reading();
+  scene.session->begin_frame(MessageType::binary, true, true, 2 * half.size());
+  scene.session->send_payload(as_bytes(half));
+  scene.turn();
+  CHECK(scene.session->buffered_amount() > scene.route.buffers.high_watermark_bytes);
+  scene.receive(scene.client.close(1000, ""));
+  CHECK(scene.told().empty());
+  scene.client_reads();
+  CHECK(scene.told() == "drain");
+  scene.session->send_payload(as_bytes(half));
+  scene.turn();
+  CHECK(scene.told() == "end");
+  CHECK(scene.end() == "client normal 1000 '' clean");
+}
+
+TEST_CASE("while the client's Close waits for a frame, no unanswered ping holds against it") {
+  Scene scene(streams_with_pings);
+  scene.wait(10'000);
+  CHECK(scene.client_got() == "ping");
+  scene.session->begin_frame(MessageType::binary, true, true, 30);
+  scene.receive(scene.client.close(1000, ""));
+  for (int i = 0; i < 29; ++i) {
+    scene.wait(4'000);
+    scene.session->send_payload(as_bytes("a"));
+  }
+  CHECK(scene.end() == "open");
+  CHECK(scene.out().ping_frames.get() == 1);
+}
+
+TEST_CASE("a client that has closed may end its direction, and gets the frame and our Close") {
+  Scene scene(streams);
+  scene.session->begin_frame(MessageType::binary, true, true, 2);
+  scene.receive(scene.client.close(1000, "bye"));
+  scene.session->on_peer_end();
+  scene.turn();
+  CHECK(scene.end() == "open");
+  scene.session->send_payload(as_bytes("ab"));
+  scene.turn();
+  CHECK(scene.end() == "client normal 1000 'bye' clean");
+  CHECK(scene.client_got() == "binary 'ab'; close 1000 'bye'");
+}
+
 TEST_CASE("our own Close waits for the frame's end, and no further frame is begun") {
   Scene scene(streams);
   scene.session->begin_frame(MessageType::binary, true, false, 2);

@@ -133,6 +133,31 @@ TEST_CASE("the end of a turn comes after all of its events and before the loop s
   CHECK(told == "| read | posted ");
 }
 
+TEST_CASE("hooks of the turn's end are called in the order in which they came, until forgotten") {
+  Loop loop;
+  std::string told;
+  (void)loop.at_turn_end([&] { told += "a"; });
+  const auto second = loop.at_turn_end([&] { told += "b"; });
+  const auto third = loop.at_turn_end([&] { told += "c"; });
+  int turns = 0;
+  std::function<void()> turn = [&] {
+    told += " ";
+    if (++turns == 1) loop.forget(second);
+    if (turns == 2) {
+      loop.forget(third);
+      loop.forget(third);  // again, and one that there never was
+      loop.forget(third + 1);
+    }
+    if (turns == 3) (void)loop.at_turn_end([&] { told += "d"; });
+    if (turns == 4) return loop.stop();
+    loop.post(turn);
+  };
+  loop.post(turn);
+  const Deadline deadline(loop);
+  loop.run();
+  CHECK(told == "abc ac a ad ");
+}
+
 TEST_CASE("close() lets close callbacks run and tells of a handle that nobody closed") {
   {
     Loop loop;
