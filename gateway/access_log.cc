@@ -8,10 +8,16 @@
 namespace sluice::access_log {
 namespace {
 
-// What stands in a query is often a secret.
-std::string loggable(const config::Log& settings, const http::Request& request) {
-  if (request.query.empty()) return request.path;
-  return request.path + "?" + (settings.query_strings ? request.query : "[redacted]");
+// What stands in a query is often a secret, and a token always is.
+std::string loggable(const config::Log& settings, const Subject& subject,
+                     const http::Request& request) {
+  std::string path = request.path;
+  if (!subject.token.empty()) {
+    const std::size_t at = path.find("/" + std::string(subject.token));
+    if (at != std::string::npos) path.replace(at + 1, subject.token.size(), "[redacted]");
+  }
+  if (request.query.empty()) return path;
+  return path + "?" + (settings.query_strings ? request.query : "[redacted]");
 }
 
 void append_upstream(log::Fields& fields, const Subject& subject) {
@@ -26,7 +32,7 @@ void request(const config::Log& settings, const Subject& subject, const http::Re
              int status, std::string_view why) {
   if (!settings.access) return;
   const std::string client = subject.client.to_string();
-  const std::string path = loggable(settings, request);
+  const std::string path = loggable(settings, subject, request);
   log::Fields fields = {{"conn", subject.connection}, {"client", client}, {"route", subject.route},
                         {"method", request.method},   {"path", path},     {"status", status}};
   append_upstream(fields, subject);
@@ -38,7 +44,7 @@ void open(const config::Log& settings, const Subject& subject, const http::Reque
           std::string_view protocol, std::string_view tls, std::uint64_t handshake_us) {
   if (!settings.access) return;
   const std::string client = subject.client.to_string();
-  const std::string path = loggable(settings, request);
+  const std::string path = loggable(settings, subject, request);
   const std::string origin = request.header("Origin").value_or("");
   log::Fields fields = {{"conn", subject.connection},
                         {"client", client},

@@ -20,6 +20,8 @@ struct Subject {
   // Of the upstream that the client was connected to; empty if there is none.
   std::string_view upstream = {};
   std::string_view endpoint = {};
+  // A segment of the path that is a secret, as it stands there: the {token} of a tcp route.
+  std::string_view token = {};
 };
 
 // `why` is empty for a request that was served.

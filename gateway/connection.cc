@@ -927,6 +927,9 @@ access_log::Subject Connection::subject() const {
   if (exchange_ != nullptr) {
     subject.upstream = exchange_->upstream;
     subject.endpoint = exchange_->endpoint;
+    for (const auto& [name, value] : exchange_->raw_parameters) {
+      if (name == "token") subject.token = value;
+    }
   }
   return subject;
 }

@@ -280,8 +280,8 @@ void Gateway::add_target(Thread& thread, ServedRoute& route) {
   } else if (std::holds_alternative<config::StaticTarget>(any)) {
     route.http = folders_.at(route.index);
   } else if (std::holds_alternative<config::TcpTarget>(any)) {
-    route.bridges = std::make_unique<bridges::TcpBridgeFactory>(context, route.config,
-                                                                tcp_targets_.at(route.index));
+    route.bridges = std::make_unique<bridges::TcpBridgeFactory>(
+        context, route.config, tcp_targets_.at(route.index), config_.requests.handshake_timeout_ms);
   } else if (const auto* http = std::get_if<config::HttpTarget>(&any)) {
     route.bridges = std::make_unique<bridges::WebSocketBridgeFactory>(shared(http->upstream));
     route.relays = std::make_unique<bridges::HttpRelayFactory>(shared(http->upstream));

@@ -192,6 +192,7 @@ void Session::on_data(const ws::Event& event) {
 }
 
 void Session::on_piece(const ws::Event& event) {
+  if (closing_ != nullptr) await_close();  // the peer's Close frame stands behind it
   if (settings_.limits.bytes_per_second != 0 || settings_.limits.messages_per_second != 0) {
     if (too_many_messages(event)) return;
   }
@@ -684,7 +685,9 @@ std::uint64_t Session::next_deadline() const {
 void Session::on_deadline() {
   if (end_ != nullptr) return;
   const std::uint64_t now = wheel_.now_ms();
-  if (now >= close_due_ms() && takes_bytes()) await_close();
+  // A peer that is not read, since what it sent is still being delivered, cannot answer.
+  const bool delivering = delivers() && pause_reasons_ != 0;
+  if (now >= close_due_ms() && (delivering || takes_bytes())) await_close();
   if (now >= close_due_ms()) {
     SessionEnd end = closing_->why;
     if (end.reason == CloseReason::normal || end.reason == CloseReason::application) {
