@@ -130,6 +130,12 @@ void Connection::on_end() {
     case Phase::responding:
       break;  // the client may close its direction and still wait for what it asked for
     case Phase::relaying:
+      // A client may close its direction and wait for the answer. One that does so in the midst of
+      // it has left: an event stream may be silent for long, and its upstream is to know.
+      if (exchange_->relay->responding()) {
+        finish();
+        break;
+      }
       exchange_->relay->on_client_end();
       follow_relay();
       break;
@@ -302,6 +308,7 @@ void Connection::handle_plain(const RouteTable::Match& match) {
   }
   auto reply =
       match.route->http->respond(request, below_prefix(match.route->config.path, request.path));
+  counters().http_responses[metrics::status_class(reply.head.status)].add();
   access_log::request(worker_.config().log, subject(), request, reply.head.status, {});
   exchange_->body = std::move(reply.body);
   respond(reply.head);
@@ -488,6 +495,7 @@ void Connection::give_to_relay(std::unique_ptr<Relay> relay) {
 }
 
 void Connection::on_relay_response(int status, std::string_view why) {
+  counters().http_responses[metrics::status_class(status)].add();
   access_log::request(worker_.config().log, subject(), exchange_->request(), status, why);
 }
 

@@ -77,6 +77,8 @@ class RelaySession final : private RelayClient {
   bool closes() const { return close_after_; }
   // Whether the session waits for the client: for more of its body, or for it to read.
   bool waits_for_client() const;
+  // The whole request was received, and its answer has begun.
+  bool responding() const { return responded_ && body_.ended(); }
 
  private:
   // RelayClient

@@ -58,7 +58,7 @@ std::string upstream_target(const std::string& rewrite, const ClientRequest& req
 // What stands in Content-Length: the body's length, or (HEAD) that of a body which does not come.
 std::optional<std::uint64_t> content_length(const http::ResponseHead& head) {
   const std::optional<std::string> text = head.header("content-length");
-  if (!text || head.count("transfer-encoding") > 0) return {};
+  if (!text) return {};
   std::uint64_t length = 0;
   const char* const end = text->data() + text->size();
   const auto [stop, error] = std::from_chars(text->data(), end, length);

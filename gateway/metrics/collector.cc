@@ -197,6 +197,7 @@ class Scrape {
   void add_durations();
   void add_handshakes();
   void add_tls_handshakes();
+  void add_http_responses();
   void add_messages();
   void add_bytes();
   void add_protocol_errors();
@@ -256,6 +257,7 @@ Scrape::Scrape(const Sources& sources) : sources_(sources), live_(sources.route_
   add_durations();
   add_handshakes();
   add_tls_handshakes();
+  add_http_responses();
   add_messages();
   add_bytes();
   add_protocol_errors();
@@ -418,6 +420,17 @@ void Scrape::add_tls_handshakes() {
     for (const WorkerCounters* worker : sources_.workers) count += worker->tls_handshakes[i].get();
     sample(family, {{"result", kinds[i].first}, {"version", kinds[i].second}},
            static_cast<double>(count));
+  }
+}
+
+void Scrape::add_http_responses() {
+  MetricFamily& family =
+      counter("sluice_http_responses_total", "Responses to plain requests, by class of status.");
+  for (const Route& route : routes()) {
+    for (std::size_t i = 0; i < status_classes.size(); ++i) {
+      sample(family, {{"route", route.name()}, {"code", status_classes[i]}},
+             route.sum([i](const RouteCounters& c) -> auto& { return c.http_responses[i]; }));
+    }
   }
 }
 

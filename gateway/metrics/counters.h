@@ -154,11 +154,18 @@ struct TrafficCounters {
   Histogram<message_size_bounds.size()> message_size;
 };
 
+// The statuses of plain responses as a label: 2xx to 5xx, and the rest, which is no final status.
+inline constexpr std::array<const char*, 5> status_classes = {"2xx", "3xx", "4xx", "5xx", "other"};
+constexpr std::size_t status_class(int status) {
+  return status >= 200 && status <= 599 ? static_cast<std::size_t>(status / 100 - 2) : 4;
+}
+
 // Of one route on one worker.
 struct RouteCounters {
   Number connections_opened;
   std::array<std::array<Number, close_reason_count>, initiator_count> connections_closed;
   std::array<Number, handshake_result_count> handshakes;
+  std::array<Number, status_classes.size()> http_responses;  // of plain requests that had a route
   std::array<TrafficCounters, direction_count> traffic;
   Number pauses, resumes;            // the client's bufferedAmount over high, under low
   Number read_pauses, read_resumes;  // the client's socket not read, read again

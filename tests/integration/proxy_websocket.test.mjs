@@ -2,14 +2,16 @@
 // between them.
 import assert from 'node:assert/strict';
 import { createHash, randomBytes } from 'node:crypto';
+import fs from 'node:fs';
 import http from 'node:http';
+import https from 'node:https';
 import { describe, test } from 'node:test';
 import { WebSocketServer } from 'ws';
 import { Client } from '../support/client.mjs';
-import { frame, RawSocket } from '../support/raw.mjs';
+import { closeFrame, frame, RawSocket } from '../support/raw.mjs';
 import { Program, freePort } from '../support/services.mjs';
-import { echoConfig, memoryIsOurs, patienceMs, slowness, until, withGateway, within }
-  from '../support/gateway.mjs';
+import { echoConfig, makeCertificate, memoryIsOurs, patienceMs, slowness, temporaryFolder, until,
+  withGateway, within } from '../support/gateway.mjs';
 
 const kilobyte = 1024;
 const megabyte = 1024 * kilobyte;
@@ -43,7 +45,9 @@ class Upstream {
       upstream.#sockets.push(new Peer(socket, request));
       upstream.#hand();
     });
-    await new Promise((resolve) => { upstream.server.once('listening', resolve); });
+    if (!options.server) {
+      await new Promise((resolve) => { upstream.server.once('listening', resolve); });
+    }
     upstream.address = `127.0.0.1:${upstream.server.address().port}`;
     t.after(() => {
       for (const socket of upstream.server.clients) socket.terminate();
@@ -635,6 +639,27 @@ describe('closes', () => {
     });
   });
 
+  test('a client that closes within a large frame gets the rest of it, then its answer', async (t) => {
+    await withUpstream(t, async (gateway, upstream) => {
+      const raw = await RawSocket.open(gateway.listeners[0], '/app/');
+      const peer = await upstream.next();
+      raw.socket.pause();
+      peer.socket.send(large);
+      await waitsOnlyThere(gateway, down);
+      raw.write(closeFrame(1000, 'enough'));
+      await gateway.waitMetrics((now) =>
+        now.get('sluice_frames_total', { direction: up, opcode: 'close' }) === 1);
+      raw.socket.removeAllListeners('data');
+      const reader = new FrameReader(raw.socket);
+      raw.socket.resume();
+      await until(() => reader.frames.length === 2 && reader.bytes === large.length + 8,
+        '64 MB and a Close frame', longMs);
+      assert.deepEqual(reader.frames[1], { opcode: 8, fin: true, size: 8 });
+      assert.deepEqual(await peer.end(), { code: 1000, reason: 'enough' });
+      raw.destroy();
+    });
+  });
+
   test('a rule of the gateway closes the upstream with 1001 and its name', async (t) => {
     await withUpstream(t, async (gateway, upstream) => {
       const { client, peer } = await open(gateway, upstream);
@@ -666,6 +691,57 @@ describe('closes', () => {
       }
       await until(() => gateway.descriptors() <= before, 'the descriptors are back');
     });
+  });
+});
+
+test('TLS on both sides', async (t) => {
+  const certificate = makeCertificate(temporaryFolder(), '127.0.0.1');
+  const server = https.createServer({ cert: certificate.pem, key: fs.readFileSync(certificate.key) });
+  await new Promise((resolve) => { server.listen(0, '127.0.0.1', resolve); });
+  t.after(() => server.close());
+  const upstream = await Upstream.listen(t, { server, port: undefined, host: undefined });
+  const config = proxyConfig('app', {
+    listeners: [{ address: '127.0.0.1:0',
+      tls: { certificates: [{ cert: certificate.cert, key: certificate.key }] } }],
+    upstreams: { app: { endpoints: [`127.0.0.1:${server.address().port}`],
+      tls: { ca: certificate.cert } } },
+  });
+  await withGateway(config, async (gateway) => {
+    const [client, peer] = await Promise.all([
+      Client.open(gateway.url('/app/', { scheme: 'wss' }), { ca: certificate.pem, maxPayload: 0 }),
+      upstream.next()]);
+    assert.equal(peer.request.headers['x-forwarded-proto'], 'https');
+    client.send(large);
+    const there = await peer.next('64 MB', longMs);
+    assert.equal(digest(there.data), largeDigest);
+    peer.socket.send(large);
+    const { data } = await within(client.next('64 MB'), '64 MB', longMs);
+    assert.equal(digest(data), largeDigest);
+    assert.deepEqual(await client.close(3000, 'bye'), { code: 3000, reason: 'bye' });
+    assert.deepEqual(await peer.end(), { code: 3000, reason: 'bye' });
+  });
+});
+
+test('an endpoint that is found down takes its WebSockets with it, if that is wanted', async (t) => {
+  let status = 200;
+  const server = http.createServer((request, response) => {
+    response.statusCode = status;
+    response.end();
+  });
+  await new Promise((resolve) => { server.listen(0, '127.0.0.1', resolve); });
+  t.after(() => { server.closeAllConnections(); server.close(); });
+  const upstream = await Upstream.listen(t, { server, port: undefined, host: undefined });
+  await withGateway(proxyConfig('app', {
+    upstreams: { app: {
+      endpoints: [`127.0.0.1:${server.address().port}`],
+      on_endpoint_down: 'close',
+      health_check: { path: '/', interval: '100ms', unhealthy_threshold: 1 },
+    } },
+  }), async (gateway) => {
+    const { client, peer } = await open(gateway, upstream);
+    status = 500;
+    assert.deepEqual(await client.end(), { code: 1014, reason: 'upstream down' });
+    assert.deepEqual(await peer.end(), { code: 1001, reason: 'endpoint down' });
   });
 });
 

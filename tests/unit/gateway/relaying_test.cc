@@ -120,7 +120,7 @@ TEST_CASE("relaying: a kept connection has its deadlines again") {
   CHECK(client->error == 0);
 
   House half([](config::Config& config) { config.requests.handshake_timeout_ms = 200; });
-  half.relay.on_body_end = [](RelayClient& client) { answer(client, "x"); };
+  half.relay.on_body_end = idle.relay.on_body_end;
   client = half.connect();
   client->send(plain() + "GET /echo HT");
   CHECK(half.all(*client).find("xHTTP/1.1 408 ") != std::string::npos);

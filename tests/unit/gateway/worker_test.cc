@@ -200,3 +200,97 @@ TEST_CASE("load() counts connections from the moment they are posted to the mome
   client->close();
   house.until([&] { return house.worker->load() == 0; });
 }
+
+// ---- Bridges that outlive their sockets
+
+TEST_CASE("a bridge that still has something to deliver is kept until it says that it is done") {
+  House house;
+  house.script.outlives = true;
+  const auto client = house.connect();
+  client->send(upgrade() + house.peer.close(1000));
+  house.until_told(house.script, "open /echo; close 1000 ''; kept");
+  client->close();
+  house.until([&] { return house.worker->load() == 0; });
+  CHECK(house.script.alive == 1);
+  CHECK(house.open.load() == 0);
+  house.script.done();
+  CHECK(house.script.alive == 1);  // nobody is destroyed in his own call
+  house.script.done();             // a second time
+  house.until([&] { return house.script.alive == 0; });
+}
+
+TEST_CASE("a bridge that ends while its keeper takes it is done, too") {
+  struct Hasty final : Bridge {
+    explicit Hasty(Script& script) : script_(script) { ++script_.alive; }
+    ~Hasty() override { --script_.alive; }
+    void on_open(const UpgradeRequest&) override {}
+    void on_message(MessageType, Bytes) override {}
+    void on_drain() override {}
+    void on_close(const CloseEvent&) override { script_.tell("close"); }
+    bool outlives_socket() const override { return true; }
+    void set_keeper(Keeper& keeper) override { keeper.on_bridge_done(*this); }
+    Script& script_;
+  };
+  House house;
+  house.script.on_close = [](ClientSocket&) {};
+  {
+    // What Connection does with it.
+    house.worker->part_with(std::make_unique<Hasty>(house.script));
+    CHECK(house.script.alive == 1);
+  }
+  house.until([&] { return house.script.alive == 0; });
+}
+
+TEST_CASE("drain() waits for the bridges that are kept, and cut() ends them") {
+  for (const bool in_time : {true, false}) {
+    CAPTURE(in_time);
+    House house;
+    house.script.outlives = true;
+    const auto client = house.connect();
+    client->send(upgrade() + house.peer.close(1000));
+    client->shutdown();
+    house.until([&] { return house.worker->load() == 0; });
+    bool empty = false;
+    house.worker->drain(1'000'000, [&] { empty = true; });
+    house.loop.run_for(20);
+    CHECK_FALSE(empty);
+    if (in_time) {
+      house.script.done();
+    } else {
+      house.worker->cut();
+    }
+    house.until([&] { return empty; });
+    CHECK(house.script.told ==
+          std::string("open /echo; close 1000 ''; kept") + (in_time ? "" : "; cut"));
+  }
+}
+
+TEST_CASE("a bridge whose socket is cut has no time left to deliver anything") {
+  House house;
+  house.script.outlives = true;
+  const auto client = house.connect();
+  client->send(upgrade());
+  (void)house.head(*client);
+  bool empty = false;
+  house.worker->drain(50, [&] { empty = true; });
+  house.until([&] { return empty; });
+  CHECK(house.script.alive == 0);
+  CHECK(house.script.told == "open /echo; close 1006 '' unclean; cut");
+}
+
+TEST_CASE("deadlines go on for a bridge that is kept, when there is no connection any more") {
+  House house;
+  house.script.outlives = true;
+  const auto client = house.connect();
+  client->send(upgrade() + house.peer.close(1000));
+  client->shutdown();
+  house.until([&] { return house.worker->load() == 0; });
+  house.loop.run_for(3 * TimerWheel::tick_ms);  // with nothing to wait for
+  struct Once final : TimerWheel::Entry {
+    void on_deadline() override { fired = true; }
+    bool fired = false;
+  } deadline;
+  house.worker->wheel().set(deadline, house.worker->wheel().now_ms() + TimerWheel::tick_ms);
+  house.until([&] { return deadline.fired; });
+  house.script.done();
+}

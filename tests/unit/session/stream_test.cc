@@ -170,7 +170,7 @@ TEST_CASE("the frame that the client's Close waits for goes on when the client r
 
 TEST_CASE("while the client's Close waits for a frame, no unanswered ping holds against it") {
   Scene scene(streams_with_pings);
-  scene.wait(10'000);
+  scene.wait(10'100);
   CHECK(scene.client_got() == "ping");
   scene.session->begin_frame(MessageType::binary, true, true, 30);
   scene.receive(scene.client.close(1000, ""));

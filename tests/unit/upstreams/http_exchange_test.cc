@@ -123,20 +123,28 @@ void check_answer(const Answer& c, std::size_t piece_max, unsigned seed) {
   CAPTURE(piece_max);
   HttpScene scene;
   Drip drip(scene, c.response, seed);
+  bool sent = false;  // all of it, and the end
   ExchangeOwner owner;
   scene.server.on_data = [&](Peer& peer) {
     if (peer.ended || peer.received.empty()) return;
     peer.received.clear();
     drip.begin(peer, piece_max, [&](Peer& done) {
       if (c.then == Then::shutdown) done.shutdown();
-      // What was sent before is to arrive before.
-      if (c.then == Then::reset) {
-        scene.loop.loop.post([&] { scene.loop.loop.post([&] { done.reset(); }); });
+      if (c.then != Then::reset) {
+        sent = true;
+        return;
       }
+      // What was sent before is to arrive before.
+      scene.loop.loop.post([&] {
+        scene.loop.loop.post([&] {
+          done.reset();
+          sent = true;
+        });
+      });
     });
   };
   scene.start(scene.request(c.method), owner);
-  scene.loop.run_until([&] { return owner.over; });
+  scene.loop.run_until([&] { return owner.over && sent; });
   CHECK(owner.log() == c.told);
   CHECK(scene.upstream->counters().request_failures.get() == (owner.failure ? 1 : 0));
   // Bytes behind a response may come later than its end.
