@@ -1,5 +1,6 @@
 #include "access_log.h"
 
+#include <algorithm>
 #include <string>
 
 #include "base/log.h"
@@ -8,14 +9,23 @@
 namespace sluice::access_log {
 namespace {
 
+// Whichever of the path's segments are the secret.
+std::string without_segment(std::string_view path, std::string_view secret) {
+  if (secret.empty()) return std::string(path);
+  std::string result;
+  for (std::size_t at = 0; at < path.size();) {
+    const std::size_t end = std::min(path.find('/', at + 1), path.size());
+    const std::string_view segment = path.substr(at + 1, end - at - 1);
+    result.append(1, '/').append(segment == secret ? "[redacted]" : segment);
+    at = end;
+  }
+  return result;
+}
+
 // What stands in a query is often a secret, and a token always is.
 std::string loggable(const config::Log& settings, const Subject& subject,
                      const http::Request& request) {
-  std::string path = request.path;
-  if (!subject.token.empty()) {
-    const std::size_t at = path.find("/" + std::string(subject.token));
-    if (at != std::string::npos) path.replace(at + 1, subject.token.size(), "[redacted]");
-  }
+  const std::string path = without_segment(request.path, subject.token);
   if (request.query.empty()) return path;
   return path + "?" + (settings.query_strings ? request.query : "[redacted]");
 }

@@ -131,8 +131,8 @@ void Connection::on_end() {
       break;  // the client may close its direction and still wait for what it asked for
     case Phase::relaying:
       // A client may close its direction and wait for the answer. One that does so in the midst of
-      // it has left: an event stream may be silent for long, and its upstream is to know.
-      if (exchange_->relay->responding()) {
+      // a stream has left: it may be silent for long, and its upstream is to know.
+      if (exchange_->relay->streaming()) {
         finish();
         break;
       }
@@ -275,6 +275,7 @@ void Connection::handle_request() {
   route_ = nullptr;
   RouteTable::Match match = worker_.routes().match(request.host, request.path);
   route_ = match.route;
+  keep_parameters(match);  // whatever becomes of it, the log has to know what is a secret
   if (transport_->is_misdirected(request.host)) {
     // RFC 9110 15.5.20. The name that the client gave to TLS and its Host are two virtual hosts.
     route_ = nullptr;
@@ -289,7 +290,6 @@ void Connection::handle_request() {
     handle_plain(match);
   } else if (route_->relays != nullptr && !http::is_upgrade_attempt(request)) {
     exchange_->close_after = !request.keep_alive || draining_;
-    keep_parameters(match);
     give_to_relay(route_->relays->create());
     exchange_->relay->start();
   } else if (route_->bridges != nullptr) {
@@ -368,7 +368,6 @@ void Connection::open_bridge(const RouteTable::Match& match, http::Upgrade upgra
   exchange.upgrade = std::move(upgrade);
   exchange.route_name = match.route->config.name;
   exchange.client = peer_.to_string();
-  keep_parameters(match);
   phase_ = Phase::deciding;
   set_deadline(worker_.config().requests.handshake_timeout_ms);
   bridge_ = match.route->bridges->create(static_cast<ClientSocket&>(*this));
@@ -524,7 +523,7 @@ void Connection::follow_relay() {
 
 void Connection::end_relay() {
   const std::unique_ptr<RelaySession> relay = std::move(exchange_->relay);
-  exchange_->close_after = relay->closes() || draining_;
+  exchange_->close_after = relay->closes();
   exchange_->held = relay->take_rest();
   worker_.turn().retire(relay->end());
   if (exchange_->close_after) {
@@ -868,8 +867,10 @@ void Connection::drain() {
       session_->drain();
       break;
     case Phase::responding:
-    case Phase::relaying:
       exchange_->close_after = true;
+      break;
+    case Phase::relaying:
+      exchange_->relay->close_after();
       break;
     case Phase::reading:
       if (!exchange_->parser.started()) linger();

@@ -17,6 +17,7 @@
 #include "base/log.h"
 #include "bridges/http_relay.h"
 #include "bridges/plugin_bridge.h"
+#include "bridges/upstream_request.h"
 #include "bridges/webhook_bridge.h"
 #include "bridges/websocket_bridge.h"
 #include "metrics/process.h"
@@ -267,11 +268,13 @@ Result<> Gateway::add_routes(Thread& thread) {
 void Gateway::add_target(Thread& thread, ServedRoute& route) {
   WorkerContext& context = thread.worker->context();
   const auto shared = [&](const std::string& upstream) {
-    return bridges::HttpRoute{.context = context,
-                              .pool = thread.worker->http_pool(),
-                              .upstream = upstreams_.find(upstream),
-                              .route = route.config,
-                              .trusted_proxies = trusted_proxies_};
+    return bridges::HttpRoute{
+        .context = context,
+        .pool = thread.worker->http_pool(),
+        .upstream = upstreams_.find(upstream),
+        .route = route.config,
+        .trusted_proxies = trusted_proxies_,
+        .connect_timeout_ms = bridges::dial_timeout(config_.requests.handshake_timeout_ms)};
   };
   const config::Target& any = route.config.target;
   if (const auto* plugin = std::get_if<config::PluginTarget>(&any)) {

@@ -130,6 +130,7 @@ void RelaySession::respond(const http::Response& head) {
   if (responded_ || state_ != State::answering) return;
   http::Response sent = head;
   bodiless_ = request_.request.method == "HEAD" || has_no_body(head.status);
+  open_ended_ = !head.content_length && !bodiless_;
   if (!head.content_length && !has_no_body(head.status)) {
     chunked_ = request_.request.version_minor > 0;
     // The end of the connection is the end of the body.

@@ -63,6 +63,8 @@ class RelaySession final : private RelayClient {
   // The client has gone, or the response is complete. The relay is given back, to be destroyed at
   // the end of a turn.
   std::unique_ptr<Relay> end();
+  // The connection is to end after this response, and it says so if it has not begun.
+  void close_after() { close_after_ = true; }
   // What came behind the request's body: it belongs to the next request.
   std::vector<std::uint8_t> take_rest() { return std::move(held_); }
 
@@ -77,8 +79,8 @@ class RelaySession final : private RelayClient {
   bool closes() const { return close_after_; }
   // Whether the session waits for the client: for more of its body, or for it to read.
   bool waits_for_client() const;
-  // The whole request was received, and its answer has begun.
-  bool responding() const { return responded_ && body_.ended(); }
+  // The whole request was received, and an answer has begun that nobody knows the length of.
+  bool streaming() const { return responded_ && open_ended_ && body_.ended(); }
 
  private:
   // RelayClient
@@ -118,9 +120,10 @@ class RelaySession final : private RelayClient {
   std::string why_broken_;
   bool started_ = false;
   bool body_paused_ = false;
-  bool responded_ = false;  // the final head is out
-  bool chunked_ = false;    // the response
-  bool bodiless_ = false;   // HEAD, 204, 304: its body is left out
+  bool responded_ = false;   // the final head is out
+  bool chunked_ = false;     // the response
+  bool open_ended_ = false;  // it, too: its length is not known
+  bool bodiless_ = false;    // HEAD, 204, 304: its body is left out
   bool close_after_ = false;
   bool over_high_ = false;
   bool client_ended_ = false;

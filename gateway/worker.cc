@@ -58,6 +58,7 @@ void Worker::turn_end() {
   for (int round = 0; round < wake_rounds_max && run_woken(); ++round) continue;
   // What is retired may still be among the woken.
   if (woken_.empty()) destroy_retired();
+  report_if_empty();
   if (!woken_.empty() || !turn_.idle()) loop_.post([] {});  // another turn, at once
 }
 
@@ -82,7 +83,6 @@ void Worker::destroy_retired() {
     shared_.connections.fetch_sub(1, std::memory_order_relaxed);
   }
   retired_.clear();
-  report_if_empty();
 }
 
 // ---- Bridges that outlive their sockets
@@ -103,8 +103,6 @@ void Worker::on_bridge_done(Bridge& bridge) {
   if (found == kept_.end()) return;
   turn_.retire(std::move(found->second));
   kept_.erase(found);
-  // Told from outside of the bridge's own event.
-  if (draining_ && kept_.empty()) loop_.post([this] { report_if_empty(); });
 }
 
 // ---- Time
@@ -154,11 +152,11 @@ void Worker::cut() {
     bridge->cut();
     turn_.retire(std::move(bridge));
   }
-  loop_.post([this] { report_if_empty(); });
 }
 
 void Worker::report_if_empty() {
-  if (!draining_ || !connections_.empty() || !kept_.empty() || !on_empty_) return;
+  // A connection may still be under way to us.
+  if (!draining_ || load() != 0 || !kept_.empty() || !on_empty_) return;
   drain_deadline_.reset();
   const auto on_empty = std::move(on_empty_);
   on_empty_ = nullptr;

@@ -14,19 +14,11 @@ class HttpRelayFactory final : public RelayFactory {
  public:
   // The route's target is an HttpTarget.
   explicit HttpRelayFactory(const HttpRoute& route);
-  ~HttpRelayFactory() override;
   std::unique_ptr<Relay> create() override;
 
  private:
-  HttpRoute route_;
+  const HttpRoute route_;
 };
-
-// The upstream's request for a client's, all but what frames the body: the path rewritten, the
-// fields forwarded (http/forward.h). An upgrade's own fields are the caller's to add.
-upstreams::HttpRequest upstream_request(const HttpRoute& route, const ClientRequest& request);
-
-// What the upstream's balance hashes of this request.
-std::string hash_key(const config::Upstream& upstream, const ClientRequest& request);
 
 // Serves a client whose upgrade request the upstream has answered like a plain one: its response's
 // head has come, the rest follows. To be called in on_response(); the exchange's former owner hears

@@ -1,6 +1,7 @@
 // HttpRoute: what the bridges and relays of one http or webhook route share on one worker.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 
 #include "config/config.h"
@@ -18,6 +19,8 @@ struct HttpRoute {
   std::shared_ptr<upstreams::Upstream> upstream;
   const config::Route& route;
   const http::TrustedProxies& trusted_proxies;
+  // For all attempts together: a little less than the time that the client's handshake has.
+  std::uint64_t connect_timeout_ms = 9'500;
 };
 
 }  // namespace sluice::bridges

@@ -3,16 +3,17 @@
 #include <algorithm>
 #include <optional>
 #include <string>
-#include <unordered_set>
 #include <utility>
 #include <variant>
 #include <vector>
 
 #include "base/log.h"
 #include "base/percent.h"
-#include "bridges/http_relay.h"
+#include "bridges/outage_watch.h"
 #include "bridges/tcp_text.h"
 #include "bridges/token_table.h"
+#include "bridges/upstream_failure.h"
+#include "bridges/upstream_request.h"
 #include "net/proxy_protocol.h"
 #include "upstreams/dial.h"
 #include "ws/close_code.h"
@@ -24,14 +25,6 @@ using metrics::CloseReason;
 using metrics::HandshakeResult;
 using metrics::Initiator;
 using upstreams::Upstream;
-
-// Left of the handshake's time to tell the client, who would get a 504 that knows nothing.
-constexpr std::uint64_t answer_ms = 500;
-
-std::uint64_t dial_timeout(std::uint64_t handshake_timeout_ms) {
-  return handshake_timeout_ms > 2 * answer_ms ? handshake_timeout_ms - answer_ms
-                                              : handshake_timeout_ms / 2;
-}
 
 // The first `token` of a query, decoded as a form's field, which is what websockify does.
 std::string query_token(std::string_view query) {
@@ -60,45 +53,7 @@ std::string proxy_prologue(config::ProxyProtocol version, const ClientSocket& so
                            socket.handshake().client, socket.local_endpoint());
 }
 
-const char* words_for(int status) {
-  switch (status) {
-    case 503:
-      return "the service has no room at the moment";
-    case 504:
-      return "the service did not answer in time";
-    default:
-      return "the service cannot be reached";
-  }
-}
-
 }  // namespace
-
-class TcpBridge;
-
-// Ends the bridges of one route whose endpoint is down, if its upstream wants that
-// (on_endpoint_down: close). Upstreams tell of an endpoint on any thread.
-class EndpointWatch {
- public:
-  EndpointWatch(WorkerContext& context, const TcpTargets& targets);
-  ~EndpointWatch() {
-    for (const auto& [upstream, number] : subscriptions_) upstream->unsubscribe(number);
-  }
-  EndpointWatch(const EndpointWatch&) = delete;
-  EndpointWatch& operator=(const EndpointWatch&) = delete;
-
-  void add(TcpBridge& bridge) {
-    if (!subscriptions_.empty()) bridges_.insert(&bridge);
-  }
-  void remove(TcpBridge& bridge) { bridges_.erase(&bridge); }
-
- private:
-  void subscribe(WorkerContext& context, std::shared_ptr<Upstream> upstream);
-  void close_bridges(const upstreams::Endpoint& endpoint);
-
-  std::vector<std::pair<std::shared_ptr<Upstream>, std::uint64_t>> subscriptions_;
-  std::unordered_set<TcpBridge*> bridges_;
-  const std::shared_ptr<bool> alive_ = std::make_shared<bool>();  // expires with the watch
-};
 
 // One client. Up to accept() there is a Dial, from then on a transport. The upstream goes when the
 // transport is broken, or when both directions have ended; the socket goes with on_close(). What
@@ -108,18 +63,19 @@ class TcpBridge final : public Bridge,
                         private upstreams::Dial::Owner,
                         private net::Transport::Owner,
                         private Turn::Entry,
-                        private TimerWheel::Entry {
+                        private TimerWheel::Entry,
+                        private OutageWatch::Listener {
  public:
-  TcpBridge(const TcpRoute& route, EndpointWatch& watch, ClientSocket& socket)
+  TcpBridge(const TcpRoute& route, OutageWatch& outages, ClientSocket& socket)
       : route_(route),
-        watch_(watch),
+        outages_(outages),
         socket_(&socket),
         conn_(socket.id()),
         type_(route.target.frames == config::TcpTarget::Frames::text ? MessageType::text
                                                                      : MessageType::binary) {
-    watch_.add(*this);
+    outages_.add(*this);
   }
-  ~TcpBridge() override { watch_.remove(*this); }
+  ~TcpBridge() override { outages_.remove(*this); }
   TcpBridge(const TcpBridge&) = delete;
   TcpBridge& operator=(const TcpBridge&) = delete;
 
@@ -134,11 +90,10 @@ class TcpBridge final : public Bridge,
   void set_keeper(Keeper& keeper) override { keeper_ = &keeper; }
   void cut() override;
 
-  void on_endpoint_down(const upstreams::Endpoint& endpoint);
-
  private:
+  void on_endpoint_down(const upstreams::Endpoint& endpoint) override;
+
   Result<std::shared_ptr<Upstream>> choose_upstream(const UpgradeRequest& request) const;
-  void refuse(int status, std::string_view message, HandshakeResult result, std::string_view why);
   void on_dialled(upstreams::Dialled dialled) override;
   void on_dial_failed(const upstreams::DialFailure& failure) override;
 
@@ -166,7 +121,7 @@ class TcpBridge final : public Bridge,
   const config::Buffers& buffers() const { return route_.route.buffers; }
 
   const TcpRoute& route_;
-  EndpointWatch& watch_;
+  OutageWatch& outages_;
   ClientSocket* socket_;  // null after on_close()
   const std::uint64_t conn_;
   const MessageType type_;
@@ -195,10 +150,12 @@ class TcpBridge final : public Bridge,
 void TcpBridge::on_open(const UpgradeRequest& request) {
   auto upstream = choose_upstream(request);
   if (!upstream) {
-    return refuse(502, words_for(502), HandshakeResult::upstream_failed, upstream.error().message);
+    return socket_->reject_with(http::refusal(502, "the upstream cannot be reached"),
+                                HandshakeResult::upstream_failed, upstream.error().message);
   }
   if (*upstream == nullptr) {
-    return refuse(404, "unknown token", HandshakeResult::no_route, "unknown token");
+    return socket_->reject_with(http::refusal(404, "unknown token"), HandshakeResult::no_route,
+                                "unknown token");
   }
   upstreams::DialOptions options{.hash_key = hash_key((*upstream)->config(), socket_->handshake()),
                                  .prologue = proxy_prologue(route_.target.proxy_protocol, *socket_),
@@ -214,17 +171,10 @@ Result<std::shared_ptr<Upstream>> TcpBridge::choose_upstream(const UpgradeReques
   return route_.targets->tokens->find(token_of(request), route_.context.loop.now_ms());
 }
 
-void TcpBridge::refuse(int status, std::string_view message, HandshakeResult result,
-                       std::string_view why) {
-  socket_->reject_with(http::refusal(status, message), result, why);
-}
-
 void TcpBridge::on_dial_failed(const upstreams::DialFailure& failure) {
   route_.context.turn.retire(std::move(dial_));
-  const int status = failure.http_status();
-  refuse(status, words_for(status),
-         status == 504 ? HandshakeResult::upstream_timeout : HandshakeResult::upstream_failed,
-         failure.detail);
+  socket_->reject_with(refusal_after(failure), handshake_result(failure.http_status()),
+                       failure.detail);
 }
 
 void TcpBridge::on_dialled(upstreams::Dialled dialled) {
@@ -449,33 +399,6 @@ void TcpBridge::drop_upstream() {
   lease_.release();
 }
 
-// ---- The endpoints that are watched
-
-EndpointWatch::EndpointWatch(WorkerContext& context, const TcpTargets& targets) {
-  if (targets.upstream != nullptr) subscribe(context, targets.upstream);
-  if (targets.tokens == nullptr) return;
-  for (auto& upstream : targets.tokens->mapped()) subscribe(context, std::move(upstream));
-}
-
-void EndpointWatch::subscribe(WorkerContext& context, std::shared_ptr<Upstream> upstream) {
-  if (upstream->config().on_endpoint_down != config::OnEndpointDown::close) return;
-  for (const auto& [known, number] : subscriptions_) {
-    if (known == upstream) return;
-  }
-  // What was posted may run when the watch is gone.
-  const std::uint64_t number = upstream->subscribe(
-      [this, &loop = context.loop, watch = std::weak_ptr(alive_)](const auto& endpoint) {
-        loop.post([this, watch, down = &endpoint] {
-          if (!watch.expired()) close_bridges(*down);
-        });
-      });
-  subscriptions_.emplace_back(std::move(upstream), number);
-}
-
-void EndpointWatch::close_bridges(const upstreams::Endpoint& endpoint) {
-  for (TcpBridge* bridge : bridges_) bridge->on_endpoint_down(endpoint);
-}
-
 // ---- Targets and factory
 
 Result<std::shared_ptr<const TcpTargets>> TcpTargets::create(const config::TcpTarget& target,
@@ -500,12 +423,16 @@ TcpBridgeFactory::TcpBridgeFactory(WorkerContext& context, const config::Route& 
              .target = std::get<config::TcpTarget>(route.target),
              .targets = std::move(targets),
              .dial_timeout_ms = dial_timeout(handshake_timeout_ms)},
-      watch_(std::make_unique<EndpointWatch>(context, *route_.targets)) {}
+      outages_(std::make_unique<OutageWatch>(context.loop)) {
+  if (route_.targets->upstream != nullptr) outages_->watch(route_.targets->upstream);
+  if (route_.targets->tokens == nullptr) return;
+  for (auto& upstream : route_.targets->tokens->mapped()) outages_->watch(std::move(upstream));
+}
 
 TcpBridgeFactory::~TcpBridgeFactory() = default;
 
 std::unique_ptr<Bridge> TcpBridgeFactory::create(ClientSocket& socket) {
-  return std::make_unique<TcpBridge>(route_, *watch_, socket);
+  return std::make_unique<TcpBridge>(route_, *outages_, socket);
 }
 
 }  // namespace sluice::bridges

@@ -12,7 +12,7 @@
 
 namespace sluice::bridges {
 
-class EndpointWatch;
+class OutageWatch;
 class TokenTable;
 
 // Where the clients of one tcp route go. Shared by the workers.
@@ -46,7 +46,7 @@ class TcpBridgeFactory final : public BridgeFactory {
 
  private:
   const TcpRoute route_;
-  const std::unique_ptr<EndpointWatch> watch_;
+  const std::unique_ptr<OutageWatch> outages_;
 };
 
 }  // namespace sluice::bridges

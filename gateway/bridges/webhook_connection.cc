@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "base/log.h"
+#include "bridges/upstream_failure.h"
 #include "bridges/webhook_request.h"
 #include "http/response.h"
 #include "ws/close_code.h"
@@ -131,10 +132,8 @@ void WebhookConnection::on_close(const CloseEvent& event) {
 
 void WebhookConnection::give_up(int http_status, std::uint16_t code, const std::string& detail) {
   if (is_connecting()) {
-    const auto result = http_status == 504 ? metrics::HandshakeResult::upstream_timeout
-                                           : metrics::HandshakeResult::upstream_failed;
     socket_->reject_with(http::refusal(http_status, "the backend does not answer as it should"),
-                         result, detail);
+                         handshake_result(http_status), detail);
   } else if (is_open()) {
     socket_->close_with({.code = code,
                          .text = "backend failed",

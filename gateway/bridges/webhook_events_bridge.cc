@@ -82,6 +82,8 @@ void WebhookEventsBridge::on_client_gone(const CloseEvent& event) {
   const bool unheard = !answered_ && !call().busy();
   if (unheard || (detached_ && queue().empty() && !call().busy())) return finish();
   if (detached_) return;
+  // A backend that has put off its OPEN is told as well, and not with another OPEN.
+  if (!call().busy()) opened_ = true;
   if (!event.was_clean) return push(EventType::disconnect, {});
   push(EventType::close,
        closed_by_publisher_ ? std::string() : close_content(event.code, event.reason));

@@ -5,7 +5,7 @@
 
 #include "base/crypto.h"
 #include "base/field.h"
-#include "bridges/http_relay.h"
+#include "bridges/upstream_request.h"
 
 namespace sluice::bridges {
 namespace {

@@ -1,11 +1,13 @@
 #include "bridges/websocket_bridge.h"
 
 #include <string>
-#include <unordered_set>
 #include <utility>
 #include <vector>
 
 #include "bridges/http_relay.h"
+#include "bridges/outage_watch.h"
+#include "bridges/upstream_failure.h"
+#include "bridges/upstream_request.h"
 #include "bridges/upstream_socket.h"
 #include "bridges/websocket_upgrade.h"
 #include "http/response.h"
@@ -20,49 +22,35 @@ using metrics::Initiator;
 using upstreams::HttpExchange;
 using upstreams::HttpFailure;
 
-class WebSocketBridge;
-
 std::string name_of(const upstreams::Endpoint* endpoint) {
   return endpoint == nullptr ? "the upstream" : endpoint->name();
-}
-
-HandshakeResult result_of(const HttpFailure& failure) {
-  return failure.http_status() == 504 ? HandshakeResult::upstream_timeout
-                                      : HandshakeResult::upstream_failed;
-}
-
-http::Response response_to(const HttpFailure& failure) {
-  switch (const int status = failure.http_status()) {
-    case 503:
-      return http::refusal(status, "the upstream has no room", {{"Retry-After", "1"}});
-    case 504:
-      return http::refusal(status, "the upstream did not answer in time");
-    default:
-      if (failure.dial) return http::refusal(status, "the upstream cannot be reached");
-      return http::refusal(status, "the upstream did not answer properly");
-  }
 }
 
 }  // namespace
 
 struct WebSocketRoute {
   explicit WebSocketRoute(const HttpRoute& http_route)
-      : route(http_route), upstream_settings(http_route.route) {}
+      : route(http_route), upstream_settings(http_route.route), outages(http_route.context.loop) {
+    outages.watch(route.upstream);
+  }
 
   HttpRoute route;
   UpstreamSocketSettings upstream_settings;
-  std::unordered_set<WebSocketBridge*> watched;  // with on_endpoint_down: close
+  OutageWatch outages;
 };
 
 namespace {
 
 class WebSocketBridge final : public Bridge,
                               private HttpExchange::Owner,
-                              private UpstreamSocket::Owner {
+                              private UpstreamSocket::Owner,
+                              private OutageWatch::Listener {
  public:
   WebSocketBridge(WebSocketRoute& shared, ClientSocket& socket)
-      : shared_(shared), socket_(&socket) {}
-  ~WebSocketBridge() override { shared_.watched.erase(this); }
+      : shared_(shared), socket_(&socket) {
+    shared_.outages.add(*this);
+  }
+  ~WebSocketBridge() override { shared_.outages.remove(*this); }
 
   // Bridge
   void on_open(const UpgradeRequest& request) override;
@@ -74,8 +62,6 @@ class WebSocketBridge final : public Bridge,
   bool outlives_socket() const override { return upstream_ != nullptr && !upstream_->gone(); }
   void set_keeper(Keeper& keeper) override { keeper_ = &keeper; }
   void cut() override;
-
-  void on_endpoint_down(const upstreams::Endpoint& endpoint);
 
  private:
   // What is needed until the upstream has answered.
@@ -102,6 +88,9 @@ class WebSocketBridge final : public Bridge,
   void on_upstream_progress() override;
   void on_upstream_end(const SessionEnd& end) override;
   void on_upstream_gone() override;
+
+  // OutageWatch::Listener
+  void on_endpoint_down(const upstreams::Endpoint& endpoint) override;
 
   void watch_upstream_buffer();
   void show_upstream_buffer(std::size_t amount);
@@ -168,13 +157,10 @@ void WebSocketBridge::switch_protocols(const http::ResponseHead& head) {
   end_handshake();
   socket_->name_upstream(shared_.route.upstream->name(), name_of(upstream_->endpoint()));
   socket_->accept_as(switched->protocol, std::move(switched->headers));
-  if (shared_.route.upstream->config().on_endpoint_down == config::OnEndpointDown::close) {
-    shared_.watched.insert(this);
-  }
 }
 
 void WebSocketBridge::on_exchange_failure(const HttpFailure& failure) {
-  refuse(response_to(failure), result_of(failure), failure.detail);
+  refuse(refusal_after(failure), handshake_result(failure.http_status()), failure.detail);
 }
 
 void WebSocketBridge::refuse(const http::Response& response, HandshakeResult result,
@@ -345,32 +331,12 @@ void WebSocketBridge::on_endpoint_down(const upstreams::Endpoint& endpoint) {
 // ---- The factory
 
 WebSocketBridgeFactory::WebSocketBridgeFactory(const HttpRoute& route)
-    : shared_(std::make_shared<WebSocketRoute>(route)) {
-  watch_endpoints();
-}
+    : shared_(std::make_unique<WebSocketRoute>(route)) {}
 
-WebSocketBridgeFactory::~WebSocketBridgeFactory() {
-  if (subscription_ != 0) shared_->route.upstream->unsubscribe(subscription_);
-}
+WebSocketBridgeFactory::~WebSocketBridgeFactory() = default;
 
 std::unique_ptr<Bridge> WebSocketBridgeFactory::create(ClientSocket& socket) {
   return std::make_unique<WebSocketBridge>(*shared_, socket);
-}
-
-void WebSocketBridgeFactory::watch_endpoints() {
-  upstreams::Upstream& upstream = *shared_->route.upstream;
-  if (upstream.config().on_endpoint_down != config::OnEndpointDown::close) return;
-  subscription_ =
-      upstream.subscribe([shared = std::weak_ptr(shared_)](const upstreams::Endpoint& endpoint) {
-        const auto alive = shared.lock();
-        if (alive == nullptr) return;
-        alive->route.context.loop.post([shared, &endpoint] {
-          const auto still_alive = shared.lock();
-          if (still_alive == nullptr) return;
-          for (WebSocketBridge* const bridge : still_alive->watched)
-            bridge->on_endpoint_down(endpoint);
-        });
-      });
 }
 
 }  // namespace sluice::bridges

@@ -2,7 +2,6 @@
 // WebSocket itself. Frames are relayed as they come, and so is how either side closes.
 #pragma once
 
-#include <cstdint>
 #include <memory>
 
 #include "bridge.h"
@@ -20,10 +19,7 @@ class WebSocketBridgeFactory final : public BridgeFactory {
   std::unique_ptr<Bridge> create(ClientSocket& socket) override;
 
  private:
-  void watch_endpoints();
-
-  std::shared_ptr<WebSocketRoute> shared_;
-  std::uint64_t subscription_ = 0;  // 0: none
+  const std::unique_ptr<WebSocketRoute> shared_;
 };
 
 }  // namespace sluice::bridges

@@ -1,4 +1,4 @@
-// What a proxy does to the head of a message on its way (RFC 9110 7.6). Pure.
+// What a proxy does to the head of a message on its way (RFC 9110 7.6). Without I/O.
 #pragma once
 
 #include <array>

@@ -23,8 +23,6 @@ class LineReader {
   Status read(Bytes& input, std::size_t bytes_max);
 
   const std::string& line() const { return line_; }  // valid once complete, without its CRLF
-  // A byte of a line that is not yet complete has come.
-  bool started() const { return !complete_; }
 
  private:
   Status take(char c, std::size_t bytes_max);

@@ -24,6 +24,8 @@ struct ResponseHead {
   int version_minor = 1;
   bool keep_alive = true;  // the connection may be used again once the body has ended
   BodyFraming framing;
+  // What Content-Length says: the length of the body, or (HEAD, 304) of one that does not come.
+  std::optional<std::uint64_t> content_length;
   std::vector<Header> headers;  // as received, in order; checked, values trimmed
 
   // As Request's.

@@ -53,7 +53,7 @@ std::optional<std::uint64_t> parse_length(std::string_view text) {
 
 // What the fields say about the length, whether or not a body follows. Two opinions are an error
 // even where none of them counts: such an upstream cannot be trusted with the next response.
-Check parse_framing(const ResponseHead& head, BodyFraming& framing) {
+Check parse_framing(ResponseHead& head, BodyFraming& framing) {
   using Kind = BodyFraming::Kind;
   const std::optional<std::string> length = head.header("content-length");
   const std::optional<std::string> coding = head.header("transfer-encoding");
@@ -64,9 +64,9 @@ Check parse_framing(const ResponseHead& head, BodyFraming& framing) {
     if (!equals_ignoring_case(*coding, "chunked")) return "unknown Transfer-Encoding";
     framing.kind = Kind::chunked;
   } else if (length) {
-    const std::optional<std::uint64_t> bytes = parse_length(*length);
-    if (!bytes) return "Content-Length is not one number";
-    framing = {Kind::length, *bytes};
+    head.content_length = parse_length(*length);
+    if (!head.content_length) return "Content-Length is not one number";
+    framing = {Kind::length, *head.content_length};
   }
   return nullptr;
 }
@@ -173,10 +173,6 @@ ResponseParser::Status ResponseParser::feed(Bytes bytes, std::size_t& consumed) 
   while (!left.empty() && state_->status() == Status::need_more) state_->read_line(left);
   consumed = bytes.size() - left.size();
   return state_->status();
-}
-
-bool ResponseParser::started() const {
-  return state_->head_bytes > 0 || state_->lines.started();
 }
 
 const ResponseHead& ResponseParser::head() const {

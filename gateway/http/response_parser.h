@@ -34,7 +34,6 @@ class ResponseParser {
   // Takes bytes up to the end of the head at most, and says how many. 1xx heads are heads like
   // others: call expect() again after one.
   Status feed(Bytes bytes, std::size_t& consumed);
-  bool started() const;  // a byte of the head has arrived
 
   const ResponseHead& head() const;  // valid once complete
   const std::string& error() const;  // valid after an error: a short sentence for the log

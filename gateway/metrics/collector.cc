@@ -576,7 +576,7 @@ void Scrape::add_liveness() {
 
 void Scrape::add_upstream_connections() {
   sample_endpoints(gauge("sluice_upstream_connections_active",
-                         "Connections to an endpoint, those being made and idle ones included."),
+                         "Connections to an endpoint in use, those being made included."),
                    &EndpointCounters::active);
   sample_endpoints(
       counter("sluice_upstream_connects_total", "Connections to an endpoint that came to stand."),

@@ -44,7 +44,7 @@ class SharedNumber {
 };
 
 struct EndpointCounters {
-  SharedNumber active;  // connections, those being made and idle ones included
+  SharedNumber active;  // connections in use, those being made included
   SharedNumber connects;
   SharedNumber up{};  // 0 or 1
   std::array<SharedNumber, connect_failure_count> failures;

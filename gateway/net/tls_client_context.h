@@ -17,8 +17,8 @@ struct TlsClientSettings {
   bool verify = true;          // the chain, and that the certificate is the server's
 };
 
-// Not changed after it was made; may be shared by threads. TLS 1.2 or later; ALPN http/1.1 is not
-// sent: what runs inside is the bridge's business.
+// Not changed after it was made; may be shared by threads. TLS 1.2 or later. No ALPN is sent: what
+// runs inside is the bridge's business.
 class TlsClientContext {
  public:
   // Reads the files. Errors name the file.

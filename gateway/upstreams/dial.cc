@@ -43,12 +43,13 @@ int DialFailure::http_status() const {
 }
 
 Dial::Dial(WorkerContext& context, std::shared_ptr<Upstream> upstream, DialOptions options,
-           Owner& owner)
+           Owner& owner, Lease first)
     : context_(context),
       upstream_(std::move(upstream)),
       options_(std::move(options)),
       owner_(owner),
-      deadline_ms_(context.wheel.now_ms() + options_.timeout_ms) {
+      deadline_ms_(context.wheel.now_ms() + options_.timeout_ms),
+      lease_(std::move(first)) {
   context_.turn.wake(*this);
 }
 
@@ -67,11 +68,12 @@ void Dial::begin_attempt() {
   if (attempts_ > 0 && (attempts_ >= upstream_->config().connect_attempts || out_of_time())) {
     return fail(*last_failure_);
   }
-  auto picked = upstream_->pick(options_.hash_key, tried_);
-  if (!picked) return tried_.empty() ? refuse(picked.error()) : pause();
-
+  if (lease_.endpoint() == nullptr) {
+    auto picked = upstream_->pick(options_.hash_key, tried_);
+    if (!picked) return tried_.empty() ? refuse(picked.error()) : pause();
+    lease_ = std::move(*picked);
+  }
   if (++attempts_ > 1) upstream_->counters().retries.add();
-  lease_ = std::move(*picked);
   tried_.push_back(lease_.endpoint());
   began_ns_ = uv::now_ns();
   attempt_deadline_ms_ = context_.wheel.now_ms() + upstream_->config().connect_timeout_ms;

@@ -51,9 +51,10 @@ class Dial final : public Turn::Mortal,
   };
 
   // The owner hears of the outcome once, never from inside the constructor. In its events it may
-  // give the Dial to Turn::retire(), but not destroy it.
+  // give the Dial to Turn::retire(), but not destroy it. `first`: the endpoint of the first
+  // attempt, if the caller has picked it already.
   Dial(WorkerContext& context, std::shared_ptr<Upstream> upstream, DialOptions options,
-       Owner& owner);
+       Owner& owner, Lease first = {});
   ~Dial() override;
 
  private:
@@ -91,7 +92,7 @@ class Dial final : public Turn::Mortal,
   std::uint32_t attempts_ = 0;
   std::vector<const Endpoint*> tried_;
   std::optional<DialFailure> last_failure_;
-  // Of the present attempt.
+  // Of the present attempt; before it, the place that the caller has taken.
   Lease lease_;
   std::uint64_t attempt_deadline_ms_ = 0;
   std::uint64_t began_ns_ = 0;

@@ -159,22 +159,24 @@ struct HttpExchange::State final : private Turn::Entry,
       return;
     }
     head_ = std::move(*head);
-    if (!request_.upgrade) {
-      if (auto idle = pool_.take(upstream_, request_.hash_key)) {
-        upstream_->counters().reused.add();
-        kept_ = true;
-        attach(std::move(*idle));
-        return;
-      }
+    if (request_.upgrade) return dial({});
+    // Whose turn it is comes first, and then whether a connection to it is kept.
+    auto picked = upstream_->pick(request_.hash_key, {});
+    if (!picked) return dial({});
+    if (auto idle = pool_.take(upstream_, *picked)) {
+      upstream_->counters().reused.add();
+      kept_ = true;
+      attach(std::move(*idle));
+    } else {
+      dial(std::move(*picked));
     }
-    dial();
   }
 
-  void dial() {
+  void dial(Lease first) {
     dial_ = std::make_unique<Dial>(
         context_, upstream_,
         DialOptions{.hash_key = request_.hash_key, .timeout_ms = request_.connect_timeout_ms},
-        static_cast<Dial::Owner&>(*this));
+        static_cast<Dial::Owner&>(*this), std::move(first));
   }
 
   void on_dialled(Dialled dialled) override {
@@ -213,7 +215,7 @@ struct HttpExchange::State final : private Turn::Entry,
     kept_ = flushed_ = stream_ended_ = false;
     broken_.reset();
     phase_ = Phase::connecting;
-    dial();
+    dial({});
   }
 
   // ---- Sending

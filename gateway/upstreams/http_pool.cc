@@ -43,11 +43,15 @@ class HttpPool::Kept final : public Turn::Mortal,
                              private TimerWheel::Entry {
  public:
   Kept(HttpPool& pool, std::shared_ptr<Upstream> upstream, Idle idle)
-      : pool_(pool), upstream_(std::move(upstream)), idle_(std::move(idle)) {}
+      : pool_(pool),
+        upstream_(std::move(upstream)),
+        endpoint_(idle.lease.endpoint()),
+        idle_(std::move(idle)) {
+    idle_.lease.release();
+  }
 
   const Upstream* upstream() const { return upstream_.get(); }
-  const Endpoint* endpoint() const { return idle_.lease.endpoint(); }
-  bool is_down() const { return !upstream_->is_up(*endpoint()); }
+  const Endpoint* endpoint() const { return endpoint_; }
 
   void begin(TimerWheel& wheel, std::uint64_t keep_ms) {
     wheel.set(*this, wheel.now_ms() + keep_ms);
@@ -80,6 +84,7 @@ class HttpPool::Kept final : public Turn::Mortal,
 
   HttpPool& pool_;
   std::shared_ptr<Upstream> upstream_;
+  const Endpoint* endpoint_;
   Idle idle_;
   bool removed_ = false;
   bool broken_ = false;
@@ -90,19 +95,19 @@ HttpPool::HttpPool(WorkerContext& context) : context_(context) {}
 HttpPool::~HttpPool() = default;
 
 std::optional<HttpPool::Idle> HttpPool::take(const std::shared_ptr<Upstream>& upstream,
-                                             std::string_view hash_key) {
+                                             Lease& lease) {
   const auto found = shelves_.find(upstream.get());
   if (found == shelves_.end()) return {};
   Shelf& shelf = found->second;
 
-  const Endpoint* const only = upstream->owner_of(hash_key);
   for (std::size_t place = shelf.size(); place-- > 0;) {
-    if (only != nullptr && shelf[place]->endpoint() != only) continue;
+    if (shelf[place]->endpoint() != lease.endpoint()) continue;
     std::unique_ptr<Kept> kept = remove(shelf, place);
-    std::optional<Idle> idle;
-    if (!kept->is_down()) idle = kept->release();
+    std::optional<Idle> idle = kept->release();
     context_.turn.retire(std::move(kept));
-    if (idle) return idle;
+    if (!idle) continue;
+    idle->lease = std::move(lease);
+    return idle;
   }
   return {};
 }
@@ -121,6 +126,12 @@ void HttpPool::give_back(const std::shared_ptr<Upstream>& upstream, Idle idle,
   if (shelf.size() >= kept_max) context_.turn.retire(remove(shelf, 0));
   shelf.push_back(std::make_unique<Kept>(*this, upstream, std::move(idle)));
   shelf.back()->begin(context_.wheel, keep_ms);
+}
+
+std::size_t HttpPool::size() const {
+  std::size_t count = 0;
+  for (const auto& [upstream, shelf] : shelves_) count += shelf.size();
+  return count;
 }
 
 void HttpPool::clear() {

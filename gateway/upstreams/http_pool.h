@@ -27,15 +27,18 @@ class HttpPool {
     std::unique_ptr<net::Transport> transport;  // reading is off; call set_owner() at once
     Lease lease;
   };
-  // The connection that idled the shortest, to an endpoint that is up; empty if there is none. With
-  // Balance::hash only the hash's own endpoint will do. Its end has not arrived up to now, but may
-  // the next moment.
-  std::optional<Idle> take(const std::shared_ptr<Upstream>& upstream, std::string_view hash_key);
-  // Nothing is under way on the connection in either direction. `timeout_ms`: how long the upstream
-  // said it would keep it (Keep-Alive: timeout), if it did; the pool gives up earlier than that.
-  // Inside the transport's events too.
+  // The connection to the lease's endpoint that idled the shortest, which takes the lease over;
+  // empty, and the lease is left alone, if there is none. Its end has not arrived up to now, but
+  // may the next moment.
+  std::optional<Idle> take(const std::shared_ptr<Upstream>& upstream, Lease& lease);
+  // Nothing is under way on the connection in either direction. An idle connection is no load: its
+  // lease ends, so that it counts neither in balancing nor for max_connections. `timeout_ms`: how
+  // long the upstream said it would keep it (Keep-Alive: timeout), if it did; the pool gives up
+  // earlier than that. Inside the transport's events too.
   void give_back(const std::shared_ptr<Upstream>& upstream, Idle idle,
                  std::optional<std::uint64_t> timeout_ms);
+  // Idle connections, to whichever upstream.
+  std::size_t size() const;
   // Closes all of them: the worker ends.
   void clear();
 

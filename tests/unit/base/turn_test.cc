@@ -13,7 +13,8 @@ namespace {
 
 // Writes its name down when it is called, and does what the test wants.
 struct Named final : Turn::Entry {
-  Named(std::string& written, std::string called, std::function<void()> act = [] {})
+  Named(
+      std::string& written, std::string called, std::function<void()> act = [] {})
       : calls(written), name(std::move(called)), then(std::move(act)) {}
   void on_turn_end() override {
     calls += name;

@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include "bridges/upstream_request.h"
 #include "unit/upstreams/http_scene.h"
 
 using namespace sluice;

@@ -237,6 +237,26 @@ TEST_CASE("a backend that has not decided yet is asked again") {
   CHECK(scene.socket.state == ReadyState::open);
 }
 
+TEST_CASE("a backend that has not decided yet hears of a client that has gone") {
+  WebhookScene scene;
+  scene.open();
+  scene.next();
+  scene.answer("", "Keep-Alive-Interval: 25\r\n");
+  SUBCASE("between two requests") {
+    scene.vanish();
+  }
+  SUBCASE("while it is asked again") {
+    scene.pass(26'000);
+    CHECK(scene.next().body == "OPEN\r\n");
+    scene.vanish();
+    scene.answer("", "Keep-Alive-Interval: 25\r\n");
+  }
+  CHECK_FALSE(scene.done);
+  CHECK(scene.next().body == "DISCONNECT\r\n");
+  scene.answer("");
+  CHECK(scene.done);
+}
+
 // ---- Messages
 
 TEST_CASE("messages as events, and events as messages") {

@@ -381,7 +381,8 @@ TEST_CASE("abort(): the client sees the end without a Close frame, and the bridg
   CHECK(house.closed(metrics::Initiator::upstream, metrics::CloseReason::upstream_failed) == 1);
 }
 
-TEST_CASE("a client that closes in the midst of a frame gets the rest of it, however slow it reads") {
+TEST_CASE(
+    "a client that closes in the midst of a frame gets the rest of it, however slow it reads") {
   House house(streams);
   const auto client = opened(house);
   ClientSocket& socket = *house.script.last;

@@ -44,7 +44,8 @@ TEST_CASE("relaying: a body goes through in its pieces, and so does the answer")
   http::Response head;
   house.relay.last->respond(head);
   house.relay.last->send_body(as_bytes("one"));
-  CHECK(house.get(*client, [](auto& text) { return text.ends_with("one\r\n"); }).ends_with("3\r\none\r\n"));
+  CHECK(house.get(*client, [](auto& text) { return text.ends_with("one\r\n"); })
+            .ends_with("3\r\none\r\n"));
   client->send("cd");
   house.until_told(house.relay, "POST /echo; body 'ab'; body 'cd'; end");
   house.relay.last->send_body(as_bytes("two"));
@@ -70,8 +71,7 @@ TEST_CASE("relaying: requests behind each other are answered in their order, bod
     }
     const std::string got = house.all(*client);
     std::size_t at = 0;
-    for (const std::string part :
-         {"<answer 1>", "bbbb", "<answer 2>", "<answer 3>", "cccc"}) {
+    for (const std::string part : {"<answer 1>", "bbbb", "<answer 2>", "<answer 3>", "cccc"}) {
       CAPTURE(part);
       at = got.find(part, at);
       REQUIRE(at != std::string::npos);
@@ -85,7 +85,8 @@ TEST_CASE("relaying: requests behind each other are answered in their order, bod
   }
 }
 
-TEST_CASE("relaying: what comes behind a body waits for the answer, and the end of the stream too") {
+TEST_CASE(
+    "relaying: what comes behind a body waits for the answer, and the end of the stream too") {
   House house;
   const auto client = house.connect();
   client->send(post("one") + post("two"));
@@ -172,7 +173,8 @@ TEST_CASE("relaying: a relay that goes on answering a client which has gone harm
   CHECK(house.relay.told == "GET /echo; end; gone");
 }
 
-TEST_CASE("relaying: a client that closes its direction in the midst of its body gets 400 at once") {
+TEST_CASE(
+    "relaying: a client that closes its direction in the midst of its body gets 400 at once") {
   House house;
   const auto client = house.connect();
   client->send(post("ab", 4));
@@ -247,7 +249,8 @@ TEST_CASE("relaying: a client that does not read its answer is broken off") {
 // ---- The relay's side
 
 TEST_CASE("relaying: large answers wait for the client, whatever the watermarks") {
-  for (const std::uint64_t high : {std::uint64_t{4'000}, std::uint64_t{50'000}, std::uint64_t{500'000}}) {
+  for (const std::uint64_t high :
+       {std::uint64_t{4'000}, std::uint64_t{50'000}, std::uint64_t{500'000}}) {
     CAPTURE(high);
     House house([&](config::Config& config) {
       config.routes[0].buffers.high_watermark_bytes = high;
@@ -362,7 +365,9 @@ TEST_CASE("relaying: drain() lets the answer be completed, then the connection e
   house.loop.run_for(20);
   CHECK_FALSE(empty);
   answer(*house.relay.last, "last words");
-  CHECK(house.all(*client).ends_with("last words"));
+  const std::string got = house.all(*client);
+  CHECK(got.find("Connection: close\r\n") != std::string::npos);
+  CHECK(got.ends_with("last words"));
   client->close();
   house.until([&] { return empty; });
 }

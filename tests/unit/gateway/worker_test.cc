@@ -190,6 +190,18 @@ TEST_CASE("drain(): who does not go is cut at the deadline, with a reset") {
   CHECK(client->error == ECONNRESET);
 }
 
+TEST_CASE("drain() waits for a connection that is still under way to the worker") {
+  House house;
+  const auto client = house.connect();
+  bool empty = false;
+  house.worker->drain(10'000, [&] { empty = true; });
+  CHECK_FALSE(empty);
+  CHECK(house.all(*client).empty());
+  client->close();
+  house.until([&] { return empty; });
+  CHECK(house.worker->load() == 0);
+}
+
 TEST_CASE("load() counts connections from the moment they are posted to the moment they are gone") {
   House house;
   CHECK(house.worker->load() == 0);

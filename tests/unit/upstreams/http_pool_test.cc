@@ -102,7 +102,8 @@ TEST_CASE("pool: no more than idle_connections_max are kept, and the oldest goes
   scene.end_turn();
   CHECK(scene.connections() == 2);
   for (const int expected : {2, 1}) {
-    auto idle = scene.pool.take(scene.upstream, {});
+    upstreams::Lease lease = scene.lease();
+    auto idle = scene.pool.take(scene.upstream, lease);
     REQUIRE(idle.has_value());
     CHECK(idle->transport.get() == given[static_cast<std::size_t>(expected)]);
   }
@@ -154,15 +155,42 @@ TEST_CASE("pool: a connection that the upstream keeps for a second or less is no
   }
 }
 
-TEST_CASE("pool: connections to an endpoint that went down are not used") {
+TEST_CASE("pool: connections to an endpoint that went down are not used while another is up") {
   PoolScene scene;
+  ScriptedUpstream other(scene.loop.loop);
+  other.on_data = scene.server.on_data;
+  scene.config.endpoints.push_back({.address = other.address()});
+  scene.config.balance = config::Balance::round_robin;
   scene.config.health_check.emplace().unhealthy_threshold = 1;
   scene.make_upstream();
-  scene.keep(1);
-  scene.upstream->report_check(*scene.upstream->endpoints().front(), false);
-  CHECK_FALSE(scene.take_kept());
-  scene.end_turn();
-  CHECK(scene.connections() == 0);
+  for (int i = 0; i < 2; ++i) CHECK(scene.run(scene.request("GET")) == "200; end");
+  upstreams::Endpoint& down = *scene.upstream->endpoints().front();
+  scene.upstream->report_check(down, false);
+  for (int i = 0; i < 4; ++i) {
+    upstreams::Lease lease = scene.lease();
+    CHECK(lease.endpoint() != &down);
+  }
+  scene.pool.clear();
+  other.peers.clear();
+}
+
+TEST_CASE("pool: kept connections do not stand in the way of balancing, nor of max_connections") {
+  PoolScene scene;
+  ScriptedUpstream other(scene.loop.loop);
+  other.on_data = scene.server.on_data;
+  scene.config.endpoints.push_back({.address = other.address()});
+  scene.config.balance = config::Balance::round_robin;
+  scene.config.connections_max = 1;
+  scene.make_upstream();
+  for (int i = 0; i < 6; ++i) CHECK(scene.run(scene.request("GET")) == "200; end");
+  CHECK(scene.pool.size() == 2);
+  CHECK(scene.upstream->counters().reused.get() == 4);
+  for (const auto& endpoint : scene.upstream->endpoints()) {
+    CHECK(endpoint->counters().connects.get() == 1);
+    CHECK(endpoint->counters().active.get() == 0);
+  }
+  scene.pool.clear();
+  other.peers.clear();
 }
 
 TEST_CASE("pool: with lb: hash only the key's own endpoint will do") {
@@ -185,9 +213,13 @@ TEST_CASE("pool: with lb: hash only the key's own endpoint will do") {
   request.hash_key = key;
   CHECK(scene.run(std::move(request)) == "200; end");
 
-  CHECK_FALSE(scene.pool.take(scene.upstream, other_key).has_value());
-  auto idle = scene.pool.take(scene.upstream, key);
+  upstreams::Lease not_kept = std::move(*scene.upstream->pick(other_key, {}));
+  CHECK_FALSE(scene.pool.take(scene.upstream, not_kept).has_value());
+  CHECK(not_kept.endpoint() == two);
+  upstreams::Lease lease = std::move(*scene.upstream->pick(key, {}));
+  auto idle = scene.pool.take(scene.upstream, lease);
   REQUIRE(idle.has_value());
+  CHECK(lease.endpoint() == nullptr);
   CHECK(idle->lease.endpoint() == one);
   CHECK(idle->lease.endpoint() != two);
   retire(scene.turn, std::move(*idle));

@@ -275,13 +275,15 @@ struct HttpScene {
   upstreams::Lease lease() const { return std::move(*upstream->pick({}, {})); }
   // Whether the pool has a connection. Takes it, and closes it.
   bool take_kept() {
-    auto idle = pool.take(upstream, {});
+    upstreams::Lease place = lease();
+    auto idle = pool.take(upstream, place);
     if (!idle) return false;
     retire(turn, std::move(*idle));
     return true;
   }
+  // In use or idle.
   std::uint64_t connections() const {
-    return upstream->endpoints().front()->counters().active.get();
+    return upstream->endpoints().front()->counters().active.get() + pool.size();
   }
 
   TestLoop loop;
