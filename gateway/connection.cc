@@ -834,10 +834,11 @@ void Connection::flush() {
 
 void Connection::linger() {
   phase_ = Phase::lingering;
-  set_linger_deadline();
   transport_->read(!peer_ended_);
   transport_->shutdown();
-  if (phase_ == Phase::lingering && peer_ended_ && transport_->buffered_bytes() == 0) finish();
+  if (phase_ != Phase::lingering) return;  // it broke
+  set_linger_deadline();  // only now it is known what waits for the client
+  if (peer_ended_ && transport_->buffered_bytes() == 0) finish();
 }
 
 // As long as the peer takes what waits for it, it may take its time.

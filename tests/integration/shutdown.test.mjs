@@ -211,3 +211,15 @@ test('under load every client sees 1001, and no message is torn or lost before i
     return received;
   }
 });
+
+test('a refused client that keeps its connection does not hold up the end', async () => {
+  await withGateway(echoConfig({ shutdown: { drain_timeout: '60s' } }), async (gateway) => {
+    const client = await RawSocket.connect(gateway.listeners[0]);
+    client.write('GET /nothing HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n');
+    await client.readResponse();
+    // It never closes. Two seconds of lingering are for the response; patience is 10.
+    gateway.kill();
+    await gateway.waitExit();
+    client.destroy();
+  });
+});
