@@ -837,7 +837,7 @@ void Connection::linger() {
   transport_->read(!peer_ended_);
   transport_->shutdown();
   if (phase_ != Phase::lingering) return;  // it broke
-  set_linger_deadline();  // only now it is known what waits for the client
+  set_linger_deadline();                   // only now it is known what waits for the client
   if (peer_ended_ && transport_->buffered_bytes() == 0) finish();
 }
 
