@@ -82,7 +82,10 @@ bool Socket::read_once() {
     on_read({buffers_.received.get(), static_cast<std::size_t>(count)});
     return true;
   }
-  if (count == 0) {
+  if (count == 0 && write_failed_) {
+    // The error of a reset is told once: send(2) had it, and what recv(2) finds is no FIN.
+    fail(FailureKind::reset, Error{"connection reset by peer"});
+  } else if (count == 0) {
     ended_ = true;
     watch();
     on_read_end();

@@ -45,8 +45,11 @@ test('closes by the server', async (t) => {
     await t.test(`a message that is too large by ${what} is closed with 1009`, async () => {
       const page = await connect(browser, gateway, '/echo');
       await page.evaluate((bytes) => window.socket.send(new Uint8Array(bytes)), size);
-      const { code, wasClean } = await closed(page);
-      assert.deepEqual([code, wasClean], [1009, true]);
+      const { code, reason, wasClean } = await closed(page);
+      assert.deepEqual([code, reason], [1009, 'message too big']);
+      // Chromium calls no close clean that left some of its bufferedAmount unsent, and the first of
+      // its fragments was refused already.
+      if (size < 128 * 1024) assert.equal(wasClean, true);
     });
   }
 

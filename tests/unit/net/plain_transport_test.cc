@@ -182,6 +182,7 @@ TEST_CASE("plain: a write that fails lets what the peer had sent be read first")
   CHECK(stream.transport->buffered_bytes() == 0);
   stream.loop.run_until([&] { return !stream.owner.told().empty(); });
   CHECK(stream.owner.received == "last words");
+  CHECK(stream.owner.told() == "failure reset");  // and not the end of an orderly stream
 }
 
 TEST_CASE("plain: a write that fails while nothing is read is a failure at once") {
