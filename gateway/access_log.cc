@@ -25,7 +25,7 @@ std::string without_segment(std::string_view path, std::string_view secret) {
 // What stands in a query is often a secret, and a token always is.
 std::string loggable(const config::Log& settings, const Subject& subject,
                      const http::Request& request) {
-  const std::string path = without_segment(request.path, subject.token);
+  std::string path = without_segment(request.path, subject.token);
   if (request.query.empty()) return path;
   return path + "?" + (settings.query_strings ? request.query : "[redacted]");
 }

@@ -20,7 +20,7 @@ bool has_no_body(int status) {
 RelaySession::RelaySession(std::unique_ptr<Relay> relay, ClientRequest request,
                            net::Transport& transport, Settings settings, Owner& owner)
     : relay_(std::move(relay)),
-      request_(std::move(request)),
+      request_(request),
       transport_(transport),
       settings_(settings),
       owner_(owner),

@@ -192,7 +192,7 @@ void Publisher::add(uv::Loop& loop, Channels& channels) {
   workers_.push_back({&loop, &channels});
 }
 
-void Publisher::publish(Items items, uv::Loop& home, std::function<void(Receipt)> done) {
+void Publisher::publish(const Items& items, uv::Loop& home, std::function<void(Receipt)> done) {
   struct Round {
     std::size_t missing;
     std::function<void(Receipt)> done;

@@ -113,7 +113,7 @@ class Channels final : private TimerWheel::Entry {
   std::uint64_t add(Subscriber& subscriber);
   void remove(std::uint64_t number);
   void join(const std::string& channel, Subscriber& subscriber, std::vector<std::string> filters);
-  void leave(const std::string& channel, Subscriber& subscriber);
+  void leave(const std::string& name, Subscriber& subscriber);
 
   bool is_known(Channel& channel, const std::string& id);
   bool must_wait(const Channel& channel, const Published& item) const;
@@ -139,7 +139,7 @@ class Publisher {
   // Before the first publish(): a worker's loop and channels.
   void add(uv::Loop& loop, Channels& channels);
   // Calls `done` on `home`'s thread once all workers have answered, never from inside the call.
-  void publish(Items items, uv::Loop& home, std::function<void(Receipt)> done);
+  void publish(const Items& items, uv::Loop& home, std::function<void(Receipt)> done);
 
  private:
   struct Worker {

@@ -114,7 +114,7 @@ void WebhookCall::on_exchange_failure(const upstreams::HttpFailure& failure) {
   retry_alarm_.set(delay_ms(retries_++));
 }
 
-void WebhookCall::fail(Failure failure) {
+void WebhookCall::fail(const Failure& failure) {
   cancel();
   body_ = {};
   reply_ = {};

@@ -71,7 +71,7 @@ class WebhookCall final : private upstreams::HttpExchange::Owner {
   void on_overdue();
   void send_body();
   void retire_exchange();
-  void fail(Failure failure);
+  void fail(const Failure& failure);
 
   const HttpRoute& route_;
   Owner& owner_;

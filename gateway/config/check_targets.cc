@@ -28,6 +28,7 @@ std::string did_you_mean(std::string_view name, const std::map<std::string, Valu
   constexpr std::size_t compared_max = 1000;
   if (findings.full() || declared.size() > compared_max) return "";
   std::vector<std::string_view> known;
+  known.reserve(declared.size());
   for (const auto& [id, value] : declared) known.push_back(id);
   const auto meant = nearest(name, known);
   return meant ? " (did you mean " + in_quotes(*meant) + "?)" : "";

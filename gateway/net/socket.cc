@@ -97,9 +97,11 @@ bool Socket::read_once() {
 
 // The bytes are there, so one call gets them all; they are what the buffer holds already.
 void Socket::take(std::size_t size) {
-  while (size > 0 && ::recv(fd_.get(), buffers_.received.get(), size, 0) < 0 && errno == EINTR) {
-    continue;
-  }
+  if (size == 0) return;
+  ssize_t count = 0;
+  do {
+    count = ::recv(fd_.get(), buffers_.received.get(), size, 0);
+  } while (count < 0 && errno == EINTR);
 }
 
 void Socket::write(ByteQueue& queue) {

@@ -326,7 +326,7 @@ void Checker::start(std::uint64_t timeout_ms, std::function<void()> ready) {
   state_->start(timeout_ms, std::move(ready));
 }
 
-void Checker::add(std::shared_ptr<Upstream> upstream) {
+void Checker::add(const std::shared_ptr<Upstream>& upstream) {
   state_->watch(upstream);
 }
 

@@ -30,7 +30,7 @@ class Checker {
   void start(std::uint64_t timeout_ms, std::function<void()> ready);
   // Takes on an upstream that was made later (of a token file), as long as anybody else keeps it.
   // On the loop's thread.
-  void add(std::shared_ptr<Upstream> upstream);
+  void add(const std::shared_ptr<Upstream>& upstream);
 
  private:
   struct State;

@@ -159,7 +159,7 @@ void Dial::refuse(Upstream::NoEndpoint none) {
                                           : ": no endpoint has a weight above 0")});
 }
 
-void Dial::fail(DialFailure failure) {
+void Dial::fail(const DialFailure& failure) {
   state_ = State::over;
   set_deadline(TimerWheel::never);
   owner_.on_dial_failed(failure);

@@ -78,7 +78,7 @@ class Dial final : public Turn::Mortal,
   void fail_attempt(metrics::ConnectFailure reason, const std::string& why);
   void pause();
   void refuse(Upstream::NoEndpoint none);
-  void fail(DialFailure failure);
+  void fail(const DialFailure& failure);
   void set_deadline(std::uint64_t due_ms);
   bool out_of_time() const;
 

@@ -114,7 +114,7 @@ Result<> check_address(const std::string& address) {
 Result<> check_endpoints(const std::vector<config::Endpoint>& endpoints) {
   std::set<std::string_view> seen;
   for (const config::Endpoint& endpoint : endpoints) {
-    const auto checked = check_address(endpoint.address);
+    auto checked = check_address(endpoint.address);
     if (!checked) return checked;
     if (!seen.insert(endpoint.address).second)
       return fail("\"" + endpoint.address + "\" is there twice");
