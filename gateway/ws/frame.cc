@@ -25,6 +25,8 @@ constexpr Violation too_big{message_too_big, "message too big"};
 
 constexpr std::uint8_t fin_bit = 0x80;
 constexpr std::uint8_t mask_bit = 0x80;
+constexpr std::uint8_t rsv1_bit = 0x40;
+constexpr std::uint8_t rsv_bits = 0x70;
 
 Opcode opcode_of(std::uint8_t first) {
   return static_cast<Opcode>(first & 0x0F);
@@ -77,9 +79,12 @@ const Violation* check_data_opcode(Opcode opcode, const FrameRules& rules) {
 }
 
 const Violation* check_first_byte(std::uint8_t first, const FrameRules& rules) {
-  // RFC 6455 5.2: RSV1-3 "MUST be 0 unless an extension is negotiated"; none is.
-  if ((first & 0x70) != 0) return &reserved_bits;
+  // RFC 6455 5.2: RSV1-3 "MUST be 0 unless an extension is negotiated". RFC 7692 6: with
+  // permessage-deflate RSV1 is for the first frame of a message, never for control frames.
   const Opcode opcode = opcode_of(first);
+  const bool may_compress =
+      rules.compression && !is_control(opcode) && opcode != Opcode::continuation;
+  if ((first & rsv_bits & ~(may_compress ? rsv1_bit : 0)) != 0) return &reserved_bits;
   return is_control(opcode) ? check_control_opcode(first) : check_data_opcode(opcode, rules);
 }
 
@@ -107,7 +112,9 @@ const Violation* check_length(const std::uint8_t* header, const FrameRules& rule
   if (size == 2 && length < 126) return &length_not_minimal;
   if (size == 8 && length < 65536) return &length_not_minimal;
   // RFC 6455 10.4, 7.4.1: refused before a byte of the payload, and before memory for it.
-  if (!is_control(opcode_of(header[0])) && length > rules.payload_bytes_max) return &too_big;
+  const bool compressed = (header[0] & rsv1_bit) != 0;
+  const std::uint64_t max = compressed ? rules.compressed_bytes_max : rules.payload_bytes_max;
+  if (!is_control(opcode_of(header[0])) && length > max) return &too_big;
   return nullptr;
 }
 
@@ -134,6 +141,7 @@ const Violation* check_newest_byte(const std::uint8_t* header, std::size_t size,
 FrameHeader decode(const std::uint8_t* bytes) {
   FrameHeader header;
   header.fin = (bytes[0] & fin_bit) != 0;
+  header.compressed = (bytes[0] & rsv1_bit) != 0;
   header.opcode = opcode_of(bytes[0]);
   header.masked = (bytes[1] & mask_bit) != 0;
   header.payload_bytes = payload_length(bytes);
@@ -160,7 +168,8 @@ void xor_word(std::uint8_t* bytes, Word mask) {
 std::size_t write_header(const FrameHeader& header, std::uint8_t* out) {
   const std::uint64_t length = header.payload_bytes;
   out[0] =
-      static_cast<std::uint8_t>((header.fin ? fin_bit : 0U) | static_cast<unsigned>(header.opcode));
+      static_cast<std::uint8_t>((header.fin ? fin_bit : 0U) | (header.compressed ? rsv1_bit : 0U) |
+                                static_cast<unsigned>(header.opcode));
   const unsigned code = length < 126 ? static_cast<unsigned>(length) : length < 65536 ? 126 : 127;
   out[1] = static_cast<std::uint8_t>((header.masked ? mask_bit : 0U) | code);
   std::size_t size = 2;

@@ -31,6 +31,7 @@ inline constexpr std::size_t control_bytes_max = 125;
 struct FrameHeader {
   bool fin = true;
   bool masked = false;
+  bool compressed = false;  // RSV1, of a message's first frame (RFC 7692 6)
   Opcode opcode = Opcode::continuation;
   std::uint32_t mask = 0;  // its four bytes in memory are those on the wire
   std::uint64_t payload_bytes = 0;
@@ -59,6 +60,8 @@ struct FrameRules {
   bool in_message;                  // a fragmented message is unfinished
   bool fragments_used_up;           // no further data frame may come
   std::uint64_t payload_bytes_max;  // of a data frame
+  bool compression = false;         // RSV1 may be set on the first frame of a message
+  std::uint64_t compressed_bytes_max = 0;  // of a data frame with RSV1
 };
 
 // Reads the header of one frame after the other, from bytes that come in pieces of any size. Each

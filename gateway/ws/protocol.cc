@@ -14,6 +14,15 @@ namespace {
 constexpr Violation invalid_text{invalid_payload, "text is not valid UTF-8"};
 constexpr Violation invalid_close_code{protocol_error, "invalid close code"};
 constexpr Violation invalid_close_reason{invalid_payload, "close reason is not valid UTF-8"};
+constexpr Violation invalid_deflate{invalid_payload, "invalid compressed data"};
+constexpr Violation inflated_too_big{message_too_big, "message too big"};
+constexpr Violation ratio_too_high{message_too_big, "compression ratio too high"};
+constexpr Violation no_inflater{try_again_later, "no memory to inflate"};
+
+// With what deflate adds to a message that it cannot compress (zlib's deflateBound), and some.
+constexpr std::uint64_t compressed_size_max(std::uint64_t message_bytes) {
+  return message_bytes + message_bytes / 16 + 64;
+}
 
 static_assert(close_reason_bytes_max == control_bytes_max - 2);
 
@@ -28,6 +37,22 @@ std::string_view sendable_reason(std::string_view reason) {
 }
 
 }  // namespace
+
+std::optional<Compression> make_compression(Role role, const DeflateParameters& agreed,
+                                            const CompressionSettings& settings) {
+  Compression made{.use = Compression::Use::deflate,
+                   .receives = role == Role::server ? agreed.client : agreed.server,
+                   .sends = role == Role::server ? agreed.server : agreed.client};
+  if (made.receives.context_takeover) {
+    made.inflater = settings.pool->take_inflater(made.receives.window_bits);
+    if (made.inflater == nullptr) return std::nullopt;
+  }
+  if (made.sends.context_takeover) {
+    made.deflater = settings.pool->take_deflater(made.sends.window_bits, settings.level);
+    if (made.deflater == nullptr) return std::nullopt;
+  }
+  return made;
+}
 
 void Protocol::receive(MutableBytes bytes) {
   delivered_.reset();
@@ -50,12 +75,18 @@ std::optional<Event> Protocol::next_event() {
 
 FrameRules Protocol::rules() const {
   const std::uint64_t bytes_max = limits_->message_bytes_max;
+  const auto left = [&](std::uint64_t max) {
+    return bytes_max == 0 ? std::numeric_limits<std::uint64_t>::max() : max - message_bytes_;
+  };
+  // Whether what was compressed is too big is seen when it is inflated; this bounds its form.
+  const std::uint64_t compressed_max = compressed_size_max(bytes_max);
   return {
       .masked = role_ == Role::server,
       .in_message = in_message_,
       .fragments_used_up = limits_->fragments_max != 0 && fragments_ >= limits_->fragments_max,
-      .payload_bytes_max =
-          bytes_max == 0 ? std::numeric_limits<std::uint64_t>::max() : bytes_max - message_bytes_,
+      .payload_bytes_max = left(compressed_ && in_message_ ? compressed_max : bytes_max),
+      .compression = compression_.use != Compression::Use::off,
+      .compressed_bytes_max = left(compressed_max),
   };
 }
 
@@ -85,6 +116,7 @@ void Protocol::begin_data_frame(const FrameHeader& header) {
     in_message_ = true;
     message_started_ = false;
     message_type_ = static_cast<MessageType>(header.opcode);
+    compressed_ = header.compressed;
   }
   message_bytes_ += header.payload_bytes;
   ++fragments_;
@@ -106,6 +138,7 @@ MutableBytes Protocol::take_payload() {
 }
 
 std::optional<Event> Protocol::data_event() {
+  if (compressed_ && compression_.use == Compression::Use::deflate) return inflated_event();
   // One object for every way out, so that it is filled where the caller gets it and never copied.
   std::optional<Event> event;
   if (input_.empty() && frame_left_ != 0) return event;
@@ -117,6 +150,8 @@ std::optional<Event> Protocol::data_event() {
   event->payload = take_payload();
   event->frame_end = frame_left_ == 0;
   event->fin = frame_fin_;
+  event->continuation = fragments_ > 1;
+  event->compressed = compressed_;
   event->message_end = event->frame_end && frame_fin_;
   if (is_valid_text(event->payload, event->message_end)) {
     frame_started_ = message_started_ = true;
@@ -131,13 +166,85 @@ std::optional<Event> Protocol::data_event() {
 // is found at the first byte that cannot be right, be the frame complete or not.
 bool Protocol::is_valid_text(Bytes piece, bool message_end) {
   if (message_type_ != MessageType::text || !limits_->validate_utf8) return true;
+  // What passes compressed is nobody's text before the receiver has inflated it.
+  if (compressed_ && compression_.use == Compression::Use::pass) return true;
   return utf8_.feed(piece) && (!message_end || utf8_.complete());
+}
+
+// RFC 7692 7.2.2: the next piece of a compressed message, inflated into the pool's buffer.
+std::optional<Event> Protocol::inflated_event() {
+  std::unique_ptr<Inflater>& inflater = compression_.inflater;
+  CompressionPool& pool = *limits_->compression.pool;
+  if (inflater == nullptr) inflater = pool.take_inflater(compression_.receives.window_bits);
+  if (inflater == nullptr) return fail(no_inflater);
+  const MutableBytes buffer = pool.inflate_buffer();
+  std::size_t size = 0;
+  while (size < buffer.size() && (inflater->pending() || feed_inflater())) {
+    const Inflater::Result result = inflater->inflate(buffer.subspan(size));
+    size += result.size;
+    if (result.status == Inflater::Status::invalid) return fail(invalid_deflate);
+    if (const Violation* violation = check_inflated()) return fail(*violation);
+  }
+  const bool whole =
+      !inflater->pending() && frame_left_ == 0 && (!frame_fin_ || inflater->tail_fed());
+  if (size == 0 && !whole) return std::nullopt;
+
+  std::optional<Event> event(std::in_place);
+  event->message_type = message_type_;
+  event->message_start = !message_started_;
+  event->frame_start = !frame_started_;
+  event->payload = buffer.first(size);
+  event->frame_end = whole;
+  event->fin = frame_fin_;
+  event->continuation = fragments_ > 1;
+  event->inflated = true;
+  event->message_end = whole && frame_fin_;
+  if (!is_valid_text(event->payload, event->message_end)) return fail(invalid_text);
+  if (event->message_end && !inflater->at_message_end()) return fail(invalid_deflate);
+  frame_started_ = true;
+  message_started_ = message_started_ || size != 0;
+  if (event->message_end) end_inflated();
+  if (whole) end_data_frame();
+  return event;
+}
+
+// False if there is nothing more to be had from the present frame, for now or at all.
+bool Protocol::feed_inflater() {
+  Inflater& inflater = *compression_.inflater;
+  if (frame_left_ != 0) {
+    if (input_.empty()) return false;
+    const MutableBytes piece = take_payload();
+    limits_->compression.pool->count_received(piece.size());
+    inflater.feed(piece);
+    return true;
+  }
+  if (!frame_fin_ || inflater.tail_fed()) return false;
+  inflater.feed_tail();
+  return true;
+}
+
+// RFC 6455 10.4, RFC 7692 8: looked at while it is inflated, a buffer at a time.
+const Violation* Protocol::check_inflated() const {
+  const std::uint64_t inflated = compression_.inflater->inflated_bytes();
+  const std::uint64_t bytes_max = limits_->message_bytes_max;
+  if (bytes_max != 0 && inflated > bytes_max) return &inflated_too_big;
+  const CompressionSettings& settings = limits_->compression;
+  if (settings.ratio_max == 0 || inflated <= settings.ratio_bytes_min) return nullptr;
+  const std::uint64_t received = message_bytes_ - frame_left_;
+  return inflated / settings.ratio_max > received ? &ratio_too_high : nullptr;
+}
+
+void Protocol::end_inflated() {
+  compression_.inflater->end_message();
+  if (compression_.receives.context_takeover) return;
+  limits_->compression.pool->give_back(std::move(compression_.inflater));
 }
 
 void Protocol::end_data_frame() {
   state_ = State::header;
   if (!frame_fin_) return;
   in_message_ = false;
+  compressed_ = false;
   message_bytes_ = 0;
   fragments_ = 0;
 }
@@ -203,43 +310,46 @@ void Protocol::end() {
   input_ = {};
   in_message_ = false;
   header_ = {};
+  compression_.inflater.reset();
 }
 
 void Protocol::send_message(MessageType type, Bytes payload, ByteQueue& out) {
+  // RFC 6455 5.5.1: no data frame after a Close frame.
+  if (close_sent_) return;
+  if (deflates(payload.size()) && send_deflated_message(type, payload, out)) return;
   send_fragment(type, payload, true, true, out);
 }
 
 void Protocol::send_fragment(MessageType type, Bytes payload, bool first, bool last,
                              ByteQueue& out) {
-  // RFC 6455 5.5.1: no data frame after a Close frame.
   if (close_sent_) return;
-  send_frame(first ? static_cast<Opcode>(type) : Opcode::continuation, last, payload, out);
+  const Opcode opcode = first ? static_cast<Opcode>(type) : Opcode::continuation;
+  send_frame({.fin = last, .opcode = opcode}, payload, out);
 }
 
 void Protocol::send_ping(Bytes payload, ByteQueue& out) {
-  send_frame(Opcode::ping, true, payload.first(std::min(payload.size(), control_bytes_max)), out);
+  send_frame({.opcode = Opcode::ping}, payload.first(std::min(payload.size(), control_bytes_max)),
+             out);
 }
 
 void Protocol::send_pong(Bytes payload, ByteQueue& out) {
-  send_frame(Opcode::pong, true, payload.first(std::min(payload.size(), control_bytes_max)), out);
+  send_frame({.opcode = Opcode::pong}, payload.first(std::min(payload.size(), control_bytes_max)),
+             out);
 }
 
 void Protocol::send_close(std::uint16_t code, std::string_view reason, ByteQueue& out) {
   if (close_sent_) return;
   close_sent_ = true;
   // RFC 6455 7.4.1: 1005, 1006 and 1015 are never in a Close frame.
-  if (!may_be_on_the_wire(code)) return send_frame(Opcode::close, true, {}, out);
+  if (!may_be_on_the_wire(code)) return send_frame({.opcode = Opcode::close}, {}, out);
   reason = sendable_reason(reason);
   std::uint8_t body[control_bytes_max] = {static_cast<std::uint8_t>(code >> 8),
                                           static_cast<std::uint8_t>(code)};
   std::copy(reason.begin(), reason.end(), body + 2);
-  send_frame(Opcode::close, true, {body, 2 + reason.size()}, out);
+  send_frame({.opcode = Opcode::close}, {body, 2 + reason.size()}, out);
 }
 
-void Protocol::send_frame(Opcode opcode, bool fin, Bytes payload, ByteQueue& out) {
-  FrameHeader header;
-  header.fin = fin;
-  header.opcode = opcode;
+void Protocol::send_frame(FrameHeader header, Bytes payload, ByteQueue& out) {
   header.payload_bytes = payload.size();
   // RFC 6455 5.1: a client masks every frame, a server none.
   if (role_ == Role::client) return send_masked(header, payload, out);
@@ -274,17 +384,29 @@ void Protocol::append_masked(Bytes payload, std::uint32_t mask, std::size_t offs
 }
 
 void Protocol::begin_frame(MessageType type, bool first, bool last, std::uint64_t payload_bytes,
-                           ByteQueue& out) {
-  assert(!in_frame());
+                           ByteQueue& out, bool compressed) {
+  assert(!awaits_payload());
   // RFC 6455 5.5.1: no data frame after a Close frame.
   if (close_sent_) return;
-  FrameHeader header;
-  header.fin = last;
-  header.opcode = first ? static_cast<Opcode>(type) : Opcode::continuation;
-  header.payload_bytes = payload_bytes;
-  header.masked = role_ == Role::client;
-  if (header.masked) header.mask = random_mask();
   sending_left_ = payload_bytes;
+  sending_fin_ = last;
+  if (first) {
+    sending_type_ = type;
+    sending_first_ = true;
+    // A message that goes on may become long enough.
+    deflating_ = deflates(last ? payload_bytes : std::numeric_limits<std::uint64_t>::max()) &&
+                 take_deflater();
+  }
+  if (deflating_) {
+    if (payload_bytes == 0) end_deflated_frame(out);
+    return;
+  }
+  FrameHeader header{.fin = last,
+                     .masked = role_ == Role::client,
+                     .compressed = first && compressed,
+                     .opcode = first ? static_cast<Opcode>(type) : Opcode::continuation,
+                     .payload_bytes = payload_bytes};
+  if (header.masked) header.mask = random_mask();
   sending_mask_ = header.mask;
   sending_offset_ = 0;
   write_header(header, out.reserve(header_size(payload_bytes, header.masked)));
@@ -293,9 +415,92 @@ void Protocol::begin_frame(MessageType type, bool first, bool last, std::uint64_
 void Protocol::send_payload(Bytes piece, ByteQueue& out) {
   assert(piece.size() <= sending_left_);
   sending_left_ -= piece.size();
+  if (deflating_) {
+    if (close_sent_) return;
+    compression_.deflater->feed(piece);
+    return sending_left_ == 0 ? end_deflated_frame(out) : send_deflated(false, false, out);
+  }
   if (role_ == Role::server) return out.append(piece);
   append_masked(piece, sending_mask_, sending_offset_, out);
   sending_offset_ = static_cast<std::uint8_t>((sending_offset_ + piece.size()) % 4);
+}
+
+// ---- Compressing
+
+bool Protocol::deflates(std::uint64_t message_bytes) const {
+  return compression_.use == Compression::Use::deflate && message_bytes != 0 &&
+         message_bytes >= limits_->compression.message_bytes_min;
+}
+
+// Without memory for it a message is sent as it is.
+bool Protocol::take_deflater() {
+  std::unique_ptr<Deflater>& deflater = compression_.deflater;
+  if (deflater != nullptr) return true;
+  const CompressionSettings& settings = limits_->compression;
+  deflater = settings.pool->take_deflater(compression_.sends.window_bits, settings.level);
+  return deflater != nullptr;
+}
+
+// False if the message is better sent as it is.
+bool Protocol::send_deflated_message(MessageType type, Bytes payload, ByteQueue& out) {
+  if (!take_deflater()) return false;
+  sending_type_ = type;
+  sending_first_ = true;
+  Deflater& deflater = *compression_.deflater;
+  deflater.feed(payload);
+  const MutableBytes room = limits_->compression.pool->deflate_buffer();
+  const Deflater::Result result = deflater.deflate(room, true);
+  // The receiver's context has what the messages before it were: nothing can be taken back then.
+  if (!compression_.sends.context_takeover && !result.more && result.size >= payload.size()) {
+    end_deflated();
+    return false;
+  }
+  send_deflated_frame(room.first(result.size), !result.more, out);
+  if (result.more) return send_deflated(true, true, out), true;
+  end_deflated();
+  return true;
+}
+
+// The frame's payload is complete: the receiver can inflate it, and a message ends with its last.
+void Protocol::end_deflated_frame(ByteQueue& out) {
+  send_deflated(true, sending_fin_, out);
+}
+
+// RFC 7692 7.2.1, of what was fed: it leaves in fragments of a buffer's size at most.
+void Protocol::send_deflated(bool flush, bool end, ByteQueue& out) {
+  const MutableBytes room = limits_->compression.pool->deflate_buffer();
+  for (bool more = true; more;) {
+    const Deflater::Result result = compression_.deflater->deflate(room, flush);
+    more = result.more;
+    const bool last = end && !more;
+    if (result.size != 0 || last) send_deflated_frame(room.first(result.size), last, out);
+  }
+  if (end) end_deflated();
+}
+
+void Protocol::send_deflated_frame(Bytes payload, bool fin, ByteQueue& out) {
+  // RFC 7692 7.2.3.6: an empty message is a single byte 0x00, since there was nothing to flush.
+  constexpr std::uint8_t empty_block[] = {0x00};
+  if (fin && sending_first_ && payload.empty()) payload = empty_block;
+  send_frame({.fin = fin,
+              .compressed = sending_first_,
+              .opcode = sending_first_ ? static_cast<Opcode>(sending_type_) : Opcode::continuation},
+             payload, out);
+  sending_first_ = false;
+  limits_->compression.pool->count_sent(payload.size());
+}
+
+void Protocol::end_deflated() {
+  deflating_ = false;
+  compression_.deflater->end_message();
+  if (compression_.sends.context_takeover) return;
+  limits_->compression.pool->give_back(std::move(compression_.deflater));
+}
+
+void Protocol::give_back_streams() {
+  if (limits_->compression.pool == nullptr) return;
+  limits_->compression.pool->give_back(std::move(compression_.inflater));
+  limits_->compression.pool->give_back(std::move(compression_.deflater));
 }
 
 }  // namespace sluice::ws

@@ -1,4 +1,5 @@
 // Protocol: the frames of RFC 6455 (sections 5 to 8) for one end of one connection, without I/O.
+// With the one extension that there is, permessage-deflate (RFC 7692).
 //
 // Bytes go in through receive(), events are pulled with next_event(), frames to send are appended
 // to a ByteQueue. It calls nobody and reads no clock. It does not answer a Ping or a Close by
@@ -10,23 +11,56 @@
 #include <memory>
 #include <optional>
 #include <string_view>
+#include <utility>
 
 #include "base/byte_queue.h"
 #include "base/bytes.h"
 #include "base/message_type.h"
 #include "base/utf8.h"
+#include "ws/compression.h"
 #include "ws/frame.h"
+#include "ws/permessage_deflate.h"
 
 namespace sluice::ws {
 
 // Which end of the connection we are.
 enum class Role : std::uint8_t { server, client };
 
-struct ProtocolLimits {
-  std::uint64_t message_bytes_max = 0;  // payload of all fragments; 0: no limit. Above: 1009
-  std::uint32_t fragments_max = 0;      // frames of one message; 0: no limit. Above: 1008
-  bool validate_utf8 = true;            // of text messages; not valid: 1007
+struct CompressionSettings {
+  CompressionPool* pool = nullptr;      // not null where compression may be agreed on
+  std::uint8_t level = 6;               // zlib's, 1 to 9
+  std::uint64_t message_bytes_min = 0;  // smaller messages are sent as they are
+  // How many times as large as its compressed form a message may be, 0: no limit; smaller ones than
+  // ratio_bytes_min may always. Above: 1009
+  std::uint32_t ratio_max = 0;
+  std::uint64_t ratio_bytes_min = 0;
 };
+
+struct ProtocolLimits {
+  std::uint64_t message_bytes_max =
+      0;                            // payload of all fragments, inflated; 0: no limit. Above: 1009
+  std::uint32_t fragments_max = 0;  // frames of one message; 0: no limit. Above: 1008
+  bool validate_utf8 = true;        // of text messages; not valid: 1007
+  CompressionSettings compression{};
+};
+
+// What the two ends of one connection have agreed on, and what our end has to keep for it.
+struct Compression {
+  enum class Use : std::uint8_t {
+    off,
+    pass,     // compressed messages are events as they came, and are sent on as they are
+    deflate,  // messages are inflated and deflated here
+  };
+  Use use = Use::off;
+  DeflateDirection receives{};  // deflate only
+  DeflateDirection sends{};
+  std::unique_ptr<Inflater> inflater{};  // with context takeover, or in the midst of a message
+  std::unique_ptr<Deflater> deflater{};
+};
+
+// With the streams that context takeover needs. Nothing if there is no memory for them.
+std::optional<Compression> make_compression(Role role, const DeflateParameters& agreed,
+                                            const CompressionSettings& settings);
 
 struct Event {
   enum class Type : std::uint8_t {
@@ -44,17 +78,23 @@ struct Event {
   bool frame_start = false;                        // data: the first piece of its frame
   bool frame_end = false;                          // data: the last piece of its frame
   bool fin = false;                                // data: its frame is the last of the message
+  bool continuation = false;                       // data: its frame is not the message's first
+  bool compressed = false;  // data: the payload is a part of a compressed message, as it came
+  // data: the payload was compressed. The frame's pieces are not those that came, and may be empty.
+  bool inflated = false;
   std::uint16_t close_code = 0;   // close: what was received, or 1005; failure: what to send
-  std::uint64_t frame_bytes = 0;  // data, with frame_start: the payload that the header announced
+  std::uint64_t frame_bytes = 0;  // data, with frame_start, not inflated: the payload that the header announced
   // data, ping, pong: the payload, unmasked. close, failure: the reason, valid UTF-8 of at most 123
-  // bytes. Valid until the next receive().
+  // bytes. Valid until the next receive(), an inflated one until the next next_event().
   MutableBytes payload;
 };
 
 class Protocol {
  public:
   // `limits` outlives the protocol.
-  Protocol(Role role, const ProtocolLimits& limits) : limits_(&limits), role_(role) {}
+  Protocol(Role role, const ProtocolLimits& limits, Compression compression = {})
+      : limits_(&limits), compression_(std::move(compression)), role_(role) {}
+  ~Protocol() { give_back_streams(); }
 
   // The next bytes from the peer, in the place of whatever was left of the last ones. They are
   // unmasked in place, and must stay where they are until next_event() has returned nothing, or
@@ -67,17 +107,21 @@ class Protocol {
   MutableBytes rest() const { return input_; }
 
   // Each appends one frame to `out`. Data frames are ignored after send_close() (RFC 6455 5.5.1).
-  // Text must be valid UTF-8 over the whole message.
+  // Text must be valid UTF-8 over the whole message. A message that is compressed may become
+  // several frames.
   void send_message(MessageType type, Bytes payload, ByteQueue& out);
   // One fragment of a message, of no other in between.
   void send_fragment(MessageType type, Bytes payload, bool first, bool last, ByteQueue& out);
-  // One frame in pieces: the header, then exactly `payload_bytes` with send_payload(). Nothing else
-  // may be sent in between. For relays, which pass on a frame before it has arrived whole.
+  // One frame in pieces: the header, then exactly `payload_bytes` with send_payload(). While
+  // in_frame() nothing else may be sent in between. For relays, which pass on a frame before it has
+  // arrived whole. `compressed`: it belongs to a message that passes as it came.
   void begin_frame(MessageType type, bool first, bool last, std::uint64_t payload_bytes,
-                   ByteQueue& out);
+                   ByteQueue& out, bool compressed = false);
   void send_payload(Bytes piece, ByteQueue& out);
-  // A frame was begun and is not finished.
-  bool in_frame() const { return sending_left_ != 0; }
+  // A frame was begun, and not all of its payload has been sent.
+  bool awaits_payload() const { return sending_left_ != 0; }
+  // So it was on the wire too: what is compressed here leaves in whole frames of its own.
+  bool in_frame() const { return sending_left_ != 0 && !deflating_; }
   // At most 125 bytes of payload; the rest is cut off.
   void send_ping(Bytes payload, ByteQueue& out);
   void send_pong(Bytes payload, ByteQueue& out);
@@ -111,6 +155,10 @@ class Protocol {
   void begin_data_frame(const FrameHeader& header);
   MutableBytes take_payload();
   std::optional<Event> data_event();
+  std::optional<Event> inflated_event();
+  bool feed_inflater();
+  const Violation* check_inflated() const;
+  void end_inflated();
   bool is_valid_text(Bytes piece, bool message_end);
   void end_data_frame();
   std::optional<Event> control_event();
@@ -120,11 +168,20 @@ class Protocol {
   Event fail(const Violation& violation);
   void end();
 
-  void send_frame(Opcode opcode, bool fin, Bytes payload, ByteQueue& out);
+  void send_frame(FrameHeader header, Bytes payload, ByteQueue& out);
   void send_masked(FrameHeader header, Bytes payload, ByteQueue& out);
+  bool deflates(std::uint64_t message_bytes) const;
+  bool take_deflater();
+  bool send_deflated_message(MessageType type, Bytes payload, ByteQueue& out);
+  void send_deflated(bool flush, bool end, ByteQueue& out);
+  void send_deflated_frame(Bytes payload, bool fin, ByteQueue& out);
+  void end_deflated_frame(ByteQueue& out);
+  void end_deflated();
+  void give_back_streams();
   static void append_masked(Bytes payload, std::uint32_t mask, std::size_t offset, ByteQueue& out);
 
   const ProtocolLimits* limits_;
+  Compression compression_;
   MutableBytes input_;
   std::uint64_t frame_left_ = 0;     // payload bytes of the present frame not yet received
   std::uint64_t message_bytes_ = 0;  // announced by the frames of the present message so far
@@ -147,10 +204,15 @@ class Protocol {
   bool frame_started_ = false;    // a piece of the present data frame was delivered
   bool message_started_ = false;  // a piece of the present message was delivered
   bool in_message_ = false;
+  bool compressed_ = false;     // the present message is, as it comes
+  bool deflating_ = false;      // the frame that is being sent in pieces is compressed here
+  bool sending_fin_ = false;    // it is the last of its message
+  bool sending_first_ = false;  // nothing of the message has left yet
+  MessageType sending_type_ = MessageType::binary;
   bool close_sent_ = false;
 };
 
 // One a connection, idle ones included.
-static_assert(sizeof(Protocol) <= 120);
+static_assert(sizeof(Protocol) <= 144);
 
 }  // namespace sluice::ws

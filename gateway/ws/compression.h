@@ -1,0 +1,164 @@
+// The zlib streams behind permessage-deflate (RFC 7692), and the pool that lends them.
+//
+// A socket without context takeover needs a stream only while it is in the midst of a message: it
+// borrows one of the worker's. A socket with context takeover keeps its own. What all streams of a
+// worker may take is bounded.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "base/bytes.h"
+
+struct z_stream_s;
+
+namespace sluice::ws {
+
+class CompressionPool;
+
+// Compresses the messages of one direction, one after the other.
+class Deflater {
+ public:
+  ~Deflater();
+  Deflater(const Deflater&) = delete;
+  Deflater& operator=(const Deflater&) = delete;
+
+  struct Result {
+    std::size_t size;  // bytes written
+    bool more;         // call again with the same `flush`
+  };
+
+  // The next bytes of the message. They must stay until deflate() has no more.
+  void feed(Bytes piece);
+  // Fills `room`, at least 16 bytes. `flush`: the receiver is to be able to inflate everything that
+  // was fed. The last four bytes are held back, since the end of a message leaves them out.
+  Result deflate(MutableBytes room, bool flush);
+  // After a deflate() that flushed: the message is complete (RFC 7692 7.2.1).
+  void end_message() { held_size_ = 0; }
+  // What comes refers to nothing before it.
+  void reset();
+
+ private:
+  friend class CompressionPool;
+  Deflater(CompressionPool& pool, std::uint8_t window_bits, std::uint8_t level);
+  void open();
+
+  CompressionPool& pool_;
+  const std::uint8_t window_bits_;
+  const std::uint8_t level_;
+  std::uint8_t held_size_ = 0;
+  std::uint8_t held_[4] = {};
+  std::unique_ptr<z_stream_s> stream_;
+};
+
+// Inflates the messages of one direction, one after the other.
+class Inflater {
+ public:
+  enum class Status : std::uint8_t {
+    more,     // there may be more: call again
+    hungry,   // everything that was fed is used up
+    invalid,  // it is not the DEFLATE format
+  };
+  struct Result {
+    Status status;
+    std::size_t size;  // bytes written, whatever the status
+  };
+
+  ~Inflater();
+  Inflater(const Inflater&) = delete;
+  Inflater& operator=(const Inflater&) = delete;
+
+  // The next bytes of the message. They must stay until inflate() was hungry.
+  void feed(Bytes piece);
+  // Feeds what the end of a message leaves out (RFC 7692 7.2.2).
+  void feed_tail();
+  Result inflate(MutableBytes room);
+  // After the tail was used up: whether the message ended where one may end.
+  bool at_message_end() const;
+  // What comes refers to nothing before it.
+  void reset();
+
+  // ---- Of the present message; end_message() makes them 0.
+  std::uint64_t inflated_bytes() const { return inflated_bytes_; }
+  bool tail_fed() const { return tail_fed_; }
+  // Whether inflate() may have more before it needs to be fed.
+  bool pending() const { return pending_; }
+  void end_message();
+
+ private:
+  friend class CompressionPool;
+  Inflater(CompressionPool& pool, std::uint8_t window_bits);
+  bool restart();
+
+  CompressionPool& pool_;
+  const std::uint8_t window_bits_;
+  bool tail_fed_ = false;
+  bool pending_ = false;
+  std::uint64_t inflated_bytes_ = 0;
+  std::unique_ptr<z_stream_s> stream_;
+};
+
+// One a worker, for its thread only. Outlives every stream that it made.
+class CompressionPool {
+ public:
+  static constexpr std::size_t buffer_bytes = 64 * 1024;
+
+  // `bytes_max`: of all streams together, the spare ones included.
+  explicit CompressionPool(std::size_t bytes_max) : bytes_max_(bytes_max) {}
+  ~CompressionPool();
+  CompressionPool(const CompressionPool&) = delete;
+  CompressionPool& operator=(const CompressionPool&) = delete;
+
+  // A fresh stream; null if there is no memory for it. `level`: zlib's, 1 to 9.
+  std::unique_ptr<Inflater> take_inflater(std::uint8_t window_bits);
+  std::unique_ptr<Deflater> take_deflater(std::uint8_t window_bits, std::uint8_t level);
+  // Some are kept for the next who asks.
+  void give_back(std::unique_ptr<Inflater> inflater);
+  void give_back(std::unique_ptr<Deflater> deflater);
+
+  // Where streams write to. The content is gone with the next call: what is received may be sent on
+  // while it stands there, so there are two.
+  MutableBytes inflate_buffer() { return buffer(inflate_buffer_); }
+  MutableBytes deflate_buffer() { return buffer(deflate_buffer_); }
+
+  // What a stream costs, by zlib's documents, its own small change included.
+  static std::size_t inflater_bytes(std::uint8_t window_bits);
+  static std::size_t deflater_bytes(std::uint8_t window_bits);
+
+  // Compressed bytes that the worker's sockets have received and sent, since they were last taken.
+  void count_received(std::size_t bytes) { received_bytes_ += bytes; }
+  void count_sent(std::size_t bytes) { sent_bytes_ += bytes; }
+  std::uint64_t take_received_bytes() { return std::exchange(received_bytes_, 0); }
+  std::uint64_t take_sent_bytes() { return std::exchange(sent_bytes_, 0); }
+
+  std::size_t used_bytes() const { return used_bytes_; }
+  std::size_t bytes_max() const { return bytes_max_; }
+
+  // Frees what nobody has used since the last call. Not during an event.
+  void trim();
+
+ private:
+  friend class Inflater;
+  friend class Deflater;
+  bool reserve(std::size_t bytes);
+  template <typename Stream>
+  static void keep(std::unique_ptr<Stream> stream, std::vector<std::unique_ptr<Stream>>& spare);
+  void drop_spare();
+  MutableBytes buffer(std::vector<std::uint8_t>& bytes);
+  void release(std::size_t bytes) { used_bytes_ -= bytes; }
+
+  const std::size_t bytes_max_;
+  std::size_t used_bytes_ = 0;
+  std::uint64_t received_bytes_ = 0;
+  std::uint64_t sent_bytes_ = 0;
+  bool used_since_trim_ = false;
+  std::vector<std::unique_ptr<Inflater>> inflaters_;  // spare ones
+  std::vector<std::unique_ptr<Deflater>> deflaters_;
+  std::vector<std::uint8_t> inflate_buffer_;
+  std::vector<std::uint8_t> deflate_buffer_;
+};
+
+}  // namespace sluice::ws

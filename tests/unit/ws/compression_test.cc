@@ -1,0 +1,431 @@
+// permessage-deflate on the wire: RFC 7692 sections 6 to 8.
+#include "ws/compression.h"
+
+#include <doctest/doctest.h>
+
+#include <memory>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "base/byte_queue.h"
+#include "ws/close_code.h"
+#include "ws/protocol.h"
+
+using namespace sluice;
+using namespace sluice::ws;
+
+namespace {
+
+constexpr std::size_t plenty = 64 * 1024 * 1024;
+
+std::string bytes(std::initializer_list<int> values) {
+  std::string text;
+  for (const int value : values) text.push_back(static_cast<char>(value));
+  return text;
+}
+
+// One end of a connection.
+struct End {
+  End(Role role, const DeflateParameters& agreed, ProtocolLimits given = {},
+      std::size_t memory = plenty)
+      : pool(memory), limits(given) {
+    limits.compression.pool = &pool;
+    auto compression = make_compression(role, agreed, limits.compression);
+    REQUIRE(compression);
+    protocol = std::make_unique<Protocol>(role, limits, std::move(*compression));
+  }
+
+  // Takes everything in pieces of `size`; returns what became of it.
+  std::string receive(std::string input, std::size_t size = 1 << 20) {
+    std::string said;
+    std::string message;
+    for (std::size_t at = 0; at < input.size(); at += size) {
+      std::vector<std::uint8_t> piece(
+          input.begin() + static_cast<std::ptrdiff_t>(at),
+          input.begin() + static_cast<std::ptrdiff_t>(std::min(at + size, input.size())));
+      protocol->receive(piece);
+      while (const auto event = protocol->next_event()) said += told(*event, message);
+    }
+    return said;
+  }
+
+  std::string told(const Event& event, std::string& message) {
+    if (event.type == Event::Type::ping) return "ping ";
+    if (event.type != Event::Type::data) {
+      return "close " + std::to_string(event.close_code) + " " +
+             std::string(as_text(event.payload)) + " ";
+    }
+    ++pieces;
+    if (event.message_start && message.empty()) started = true;
+    message += as_text(event.payload);
+    if (!event.message_end) return "";
+    CHECK(std::exchange(started, false));
+    return std::exchange(message, {}) + " ";
+  }
+
+  std::string sent(std::string_view text, MessageType type = MessageType::text) {
+    ByteQueue out(chunks);
+    protocol->send_message(type, as_bytes(text), out);
+    return out.to_string();
+  }
+
+  CompressionPool pool;
+  ChunkPool chunks;
+  ProtocolLimits limits;
+  std::unique_ptr<Protocol> protocol;
+  std::size_t pieces = 0;
+  bool started = false;
+};
+
+constexpr DeflateParameters no_takeover{};
+constexpr DeflateParameters takeover{{true, 15}, {true, 15}};
+
+// A server's frames are not masked, so a client's end reads what the RFC shows.
+std::string inflated(const std::string& wire, std::size_t size = 1 << 20,
+                     const DeflateParameters& agreed = takeover, ProtocolLimits limits = {}) {
+  return End(Role::client, agreed, limits).receive(wire, size);
+}
+
+const std::string hello = bytes({0xc1, 0x07, 0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00});
+
+std::string random_text(std::size_t size, unsigned seed, int letters) {
+  std::mt19937 random(seed);
+  std::string text(size, ' ');
+  for (char& c : text)
+    c = static_cast<char>('a' + static_cast<int>(random() % static_cast<unsigned>(letters)));
+  return text;
+}
+
+std::string random_bytes_of(std::size_t size, unsigned seed) {
+  std::mt19937 random(seed);
+  std::string text(size, ' ');
+  for (char& c : text) c = static_cast<char>(random());
+  return text;
+}
+
+}  // namespace
+
+TEST_CASE("the examples of RFC 7692 7.2.3 are inflated, whole and byte by byte") {
+  for (const std::size_t size : {std::size_t{1} << 20, std::size_t{1}, std::size_t{3}}) {
+    CAPTURE(size);
+    CHECK(inflated(hello, size) == "Hello ");
+    // 7.2.3.1: in two fragments
+    CHECK(inflated(bytes({0x41, 0x03, 0xf2, 0x48, 0xcd, 0x80, 0x04, 0xc9, 0xc9, 0x07, 0x00}),
+                   size) == "Hello ");
+    // 7.2.3.2: the second message refers to the first
+    CHECK(inflated(hello + bytes({0xc1, 0x05, 0xf2, 0x00, 0x11, 0x00, 0x00}), size) ==
+          "Hello Hello ");
+    // 7.2.3.3: a block without compression
+    CHECK(inflated(
+              bytes({0xc1, 0x0b, 0x00, 0x05, 0x00, 0xfa, 0xff, 0x48, 0x65, 0x6c, 0x6c, 0x6f, 0x00}),
+              size) == "Hello ");
+    // 7.2.3.4: a block with BFINAL, and a message behind it that refers to it
+    CHECK(inflated(bytes({0xc1, 0x08, 0xf3, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00, 0x00}) +
+                       bytes({0xc1, 0x05, 0xf2, 0x00, 0x11, 0x00, 0x00}),
+                   size) == "Hello Hello ");
+    // 7.2.3.5: two blocks
+    CHECK(inflated(bytes({0xc1, 0x0d, 0xf2, 0x48, 0x05, 0x00, 0x00, 0x00, 0xff, 0xff, 0xca, 0xc9,
+                          0xc9, 0x07, 0x00}),
+                   size) == "Hello ");
+    // 7.2.3.6: an empty message, and one that is not compressed
+    CHECK(inflated(bytes({0xc1, 0x01, 0x00, 0x81, 0x02, 'h', 'i'}), size) == " hi ");
+    // A ping between two fragments.
+    CHECK(inflated(
+              bytes({0x41, 0x03, 0xf2, 0x48, 0xcd, 0x89, 0x00, 0x80, 0x04, 0xc9, 0xc9, 0x07, 0x00}),
+              size) == "ping Hello ");
+  }
+}
+
+TEST_CASE("a message that comes whole is one piece, however it was compressed") {
+  End end(Role::client, no_takeover);
+  CHECK(end.receive(hello) == "Hello ");
+  CHECK(end.pieces == 1);
+  CHECK(end.pool.take_received_bytes() == 7);
+}
+
+TEST_CASE("without context takeover a message may not refer to the one before (RFC 7692 7.1.1)") {
+  CHECK(inflated(hello + bytes({0xc1, 0x05, 0xf2, 0x00, 0x11, 0x00, 0x00}), 1 << 20, no_takeover) ==
+        "Hello close 1007 invalid compressed data ");
+}
+
+TEST_CASE("RSV1 is for the first frame of a message (RFC 7692 6)") {
+  const std::string reserved = "close 1002 reserved bits are set ";
+  CHECK(inflated(bytes({0x41, 0x03, 0xf2, 0x48, 0xcd, 0xc0, 0x04, 0xc9, 0xc9, 0x07, 0x00})) ==
+        reserved);
+  CHECK(inflated(bytes({0xc9, 0x00})) == reserved);
+  CHECK(inflated(bytes({0xc8, 0x00})) == reserved);
+  CHECK(inflated(bytes({0xa1, 0x00})) == reserved);
+  CHECK(inflated(bytes({0x91, 0x00})) == reserved);
+  CHECK(inflated(bytes({0xf1, 0x00})) == reserved);
+  CHECK(inflated(bytes({0xc3, 0x00})) == "close 1002 reserved opcode ");
+  // And nobody's where it was not agreed on.
+  const ProtocolLimits limits;
+  Protocol plain(Role::client, limits);
+  std::vector<std::uint8_t> input(hello.begin(), hello.end());
+  plain.receive(input);
+  CHECK(plain.next_event()->close_code == protocol_error);
+}
+
+TEST_CASE("what is not DEFLATE, or ends in the midst of a block, fails with 1007") {
+  const std::string invalid = "close 1007 invalid compressed data ";
+  CHECK(inflated(bytes({0xc1, 0x02, 0xff, 0xff})) == invalid);
+  CHECK(inflated(bytes({0xc1, 0x03, 0xf2, 0x48, 0xcd})) == invalid);  // "Hel", and no end
+  CHECK(inflated(bytes({0xc2, 0x00})) == invalid);
+  // Refers to what was never there.
+  CHECK(inflated(bytes({0xc1, 0x05, 0xf2, 0x00, 0x11, 0x00, 0x00})) == invalid);
+}
+
+TEST_CASE("text is validated while it is inflated, before its frame has arrived whole (8.1)") {
+  End client(Role::client, no_takeover);
+  End server(Role::server, no_takeover);
+  const std::string wire = server.sent(
+      random_text(100'000, 1, 26) + "\xff" + random_text(100'000, 2, 26), MessageType::binary);
+  std::string as_text = wire;
+  as_text[0] = static_cast<char>(0x41);  // the first fragment, as text
+  std::string said;
+  std::string message;
+  std::size_t used = 0;
+  for (; used < as_text.size() && said.empty(); ++used) {
+    said = client.receive(as_text.substr(used, 1));
+  }
+  CHECK(said == "close 1007 text is not valid UTF-8 ");
+  CHECK(used < as_text.size() * 2 / 3);
+}
+
+TEST_CASE("a bomb is stopped at max_message_size while it is inflated") {
+  End server(Role::server, no_takeover);
+  const std::string wire = server.sent(std::string(100'000'000, '\0'), MessageType::binary);
+  CHECK(wire.size() < 200'000);
+  const ProtocolLimits limits{.message_bytes_max = 1024 * 1024};
+  End client(Role::client, no_takeover, limits);
+  CHECK(client.receive(wire, 65536) == "close 1009 message too big ");
+  CHECK(client.pieces <= 16);
+  CHECK(client.pool.used_bytes() < 64 * 1024);
+}
+
+TEST_CASE("a message of exactly the largest size passes, also one that does not compress") {
+  const ProtocolLimits limits{.message_bytes_max = 70'000};
+  for (const std::string& payload : {random_bytes_of(70'000, 7), std::string(70'000, 'x')}) {
+    for (const DeflateParameters& agreed : {no_takeover, takeover}) {
+      End server(Role::server, agreed);
+      End client(Role::client, agreed, limits);
+      CHECK(client.receive(server.sent(payload, MessageType::binary)) == payload + " ");
+      CHECK(client.receive(server.sent(payload + "x", MessageType::binary)) ==
+            "close 1009 message too big ");
+    }
+  }
+}
+
+TEST_CASE("stored blocks without content are no way around the limit") {
+  std::string flood = bytes({0x42, 0x7e, 0x40, 0x00});
+  while (flood.size() < 4 + 0x4000) flood += bytes({0x00, 0x00, 0x00, 0xff, 0xff});
+  flood.resize(4 + 0x4000);
+  CHECK(inflated(flood, 1 << 20, no_takeover, {.message_bytes_max = 1000}) ==
+        "close 1009 message too big ");
+}
+
+TEST_CASE("the ratio is capped above a floor, on routes without a largest message too") {
+  End server(Role::server, no_takeover);
+  const std::string wire = server.sent(std::string(4'000'000, 'x'), MessageType::binary);
+  ProtocolLimits limits;
+  limits.compression.ratio_max = 100;
+  limits.compression.ratio_bytes_min = 1'000'000;
+  CHECK(inflated(wire, 1 << 20, no_takeover, limits) == "close 1009 compression ratio too high ");
+  limits.compression.ratio_max = 2000;
+  CHECK(inflated(wire, 1 << 20, no_takeover, limits).size() == 4'000'001);
+  limits.compression.ratio_max = 100;
+  limits.compression.ratio_bytes_min = 5'000'000;
+  CHECK(inflated(wire, 1 << 20, no_takeover, limits).size() == 4'000'001);
+}
+
+TEST_CASE("what is sent is what the other end inflates, in every mode and window") {
+  for (std::uint8_t bits = window_bits_min; bits <= window_bits_max; ++bits) {
+    for (const bool keeps : {false, true}) {
+      CAPTURE(int{bits});
+      CAPTURE(keeps);
+      const DeflateParameters agreed{{keeps, bits}, {keeps, bits}};
+      End server(Role::server, agreed);
+      End client(Role::client, agreed);
+      for (const std::size_t size : {1, 5, 126, 1000, 20'000, 65'536, 300'000}) {
+        for (const int letters : {1, 3, 26}) {
+          const std::string text = random_text(size, bits, letters);
+          CHECK(client.receive(server.sent(text), 1000) == text + " ");
+          CHECK(server.receive(client.sent(text), 1000) == text + " ");
+        }
+      }
+      const std::string noise = random_bytes_of(200'000, bits);
+      CHECK(client.receive(server.sent(noise, MessageType::binary), 777) == noise + " ");
+    }
+  }
+}
+
+TEST_CASE("compression helps, and context takeover helps more") {
+  const std::string json = R"({"id":12345,"name":"a room","members":[1,2,3],"topic":"weather"})";
+  End alone(Role::server, no_takeover);
+  const std::size_t first = alone.sent(json + json).size();
+  CHECK(first < json.size() * 3 / 2);
+  CHECK(alone.sent(json + json).size() == first);
+  CHECK(alone.pool.take_sent_bytes() == 2 * (first - 2));
+  End kept(Role::server, takeover);
+  CHECK(kept.sent(json + json).size() == first);
+  CHECK(kept.sent(json + json).size() < first / 4);
+}
+
+TEST_CASE("small messages, empty ones and those that do not shrink are sent as they are") {
+  ProtocolLimits limits;
+  limits.compression.message_bytes_min = 10;
+  End server(Role::server, no_takeover, limits);
+  CHECK(server.sent("xxxxxxxxx") == bytes({0x81, 9}) + "xxxxxxxxx");
+  CHECK(server.sent("xxxxxxxxxx").front() == static_cast<char>(0xc1));
+  CHECK(server.sent("") == bytes({0x81, 0}));
+  CHECK(server.sent(random_bytes_of(500, 3), MessageType::binary).front() ==
+        static_cast<char>(0x82));
+  End kept(Role::server, takeover);
+  // The receiver's context must have what ours has.
+  CHECK(kept.sent(random_bytes_of(500, 3), MessageType::binary).front() == static_cast<char>(0xc2));
+}
+
+TEST_CASE("a message in pieces is compressed as it comes, and others may speak in between") {
+  for (const DeflateParameters& agreed : {no_takeover, takeover}) {
+    End server(Role::server, agreed);
+    End client(Role::client, agreed);
+    for (const std::size_t piece_size : {std::size_t{1}, std::size_t{700}, std::size_t{400'000}}) {
+      const std::string text = random_text(300'000, 5, 10);
+      ByteQueue out(server.chunks);
+      Protocol& protocol = *server.protocol;
+      const std::size_t half = text.size() / 2;
+      protocol.begin_frame(MessageType::text, true, false, half, out);
+      CHECK(protocol.awaits_payload());
+      CHECK_FALSE(protocol.in_frame());
+      for (std::size_t at = 0; at < half;) {
+        const std::size_t size = std::min(piece_size, half - at);
+        protocol.send_payload(as_bytes(std::string_view(text).substr(at, size)), out);
+        at += size;
+        if (at == size) protocol.send_ping({}, out);
+      }
+      protocol.begin_frame(MessageType::text, false, false, 0, out);
+      protocol.begin_frame(MessageType::text, false, true, text.size() - half, out);
+      protocol.send_payload(as_bytes(std::string_view(text).substr(half)), out);
+      CHECK_FALSE(protocol.awaits_payload());
+      CHECK(out.size() < text.size() * 3 / 4);
+      CHECK(client.receive(out.to_string(), 999) == "ping " + text + " ");
+    }
+  }
+}
+
+TEST_CASE("messages in pieces that are empty, or end with an empty frame, are valid") {
+  for (const DeflateParameters& agreed : {no_takeover, takeover}) {
+    End server(Role::server, agreed);
+    End client(Role::client, agreed);
+    for (int round = 0; round < 3; ++round) {
+      ByteQueue out(server.chunks);
+      Protocol& protocol = *server.protocol;
+      protocol.begin_frame(MessageType::text, true, false, 0, out);
+      protocol.begin_frame(MessageType::text, false, true, 0, out);
+      protocol.begin_frame(MessageType::text, true, false, 5, out);
+      protocol.send_payload(as_bytes("Hello"), out);
+      protocol.begin_frame(MessageType::text, false, true, 0, out);
+      protocol.begin_frame(MessageType::text, true, true, 0, out);
+      CHECK(client.receive(out.to_string()) == " Hello  ");
+    }
+  }
+}
+
+TEST_CASE("after a Close frame the rest of a message in pieces is ignored") {
+  End server(Role::server, no_takeover);
+  ByteQueue out(server.chunks);
+  server.protocol->begin_frame(MessageType::text, true, true, 10'000, out);
+  server.protocol->send_payload(as_bytes("12345"), out);
+  server.protocol->send_close(1000, "", out);
+  const std::size_t size = out.size();
+  server.protocol->send_payload(as_bytes(random_text(9'995, 1, 26)), out);
+  CHECK(out.size() == size);
+  CHECK_FALSE(server.protocol->awaits_payload());
+}
+
+TEST_CASE("an end without context takeover holds no stream between its messages") {
+  CompressionPool pool(plenty);
+  ProtocolLimits limits;
+  limits.compression.pool = &pool;
+  ChunkPool chunks;
+  std::vector<std::unique_ptr<Protocol>> ends;
+  const auto add = [&](const DeflateParameters& agreed) {
+    ends.push_back(std::make_unique<Protocol>(
+        Role::client, limits, *make_compression(Role::client, agreed, limits.compression)));
+    std::vector<std::uint8_t> input(hello.begin(), hello.end());
+    ends.back()->receive(input);
+    while (ends.back()->next_event()) continue;
+    ByteQueue out(chunks);
+    ends.back()->send_message(MessageType::text, as_bytes("HelloHelloHello"), out);
+  };
+  add(no_takeover);
+  const std::size_t one = pool.used_bytes();
+  for (int i = 0; i < 100; ++i) add(no_takeover);
+  CHECK(pool.used_bytes() == one);
+  pool.trim();
+  CHECK(pool.used_bytes() == one);  // it was used since
+  pool.trim();
+  CHECK(pool.used_bytes() == 0);
+  add(takeover);
+  pool.trim();
+  pool.trim();
+  CHECK(pool.used_bytes() ==
+        CompressionPool::inflater_bytes(15) + CompressionPool::deflater_bytes(15));
+  ends.clear();
+  pool.trim();
+  pool.trim();
+  CHECK(pool.used_bytes() == 0);
+}
+
+TEST_CASE(
+    "over its budget a pool lends nothing: sent as it is, received with 1013, not agreed to") {
+  CompressionPool pool(CompressionPool::inflater_bytes(15));
+  ProtocolLimits limits;
+  limits.compression.pool = &pool;
+  CHECK_FALSE(make_compression(Role::server, takeover, limits.compression));
+  CHECK(pool.used_bytes() <= pool.bytes_max());
+
+  const auto receive = [](Protocol& protocol, std::string text) {
+    std::vector<std::uint8_t> input(text.begin(), text.end());
+    protocol.receive(input);
+    return protocol.next_event();
+  };
+  const auto make = [&] {
+    return std::make_unique<Protocol>(
+        Role::client, limits, *make_compression(Role::client, no_takeover, limits.compression));
+  };
+  auto first = make();
+  auto second = make();
+  CHECK(receive(*first, hello.substr(0, 5))->payload.size() > 0);
+  const auto refused = receive(*second, hello);
+  REQUIRE(refused);
+  CHECK(refused->close_code == try_again_later);
+  ChunkPool chunks;
+  ByteQueue out(chunks);
+  first->send_message(MessageType::text, as_bytes(std::string(100, 'x')), out);
+  CHECK((static_cast<unsigned char>(out.to_string()[0])) == 0x81);
+  first.reset();
+  auto third = make();
+  CHECK(as_text(receive(*third, hello)->payload) == "Hello");
+}
+
+TEST_CASE("a relay's end passes compressed messages as they are, and validates only the others") {
+  const ProtocolLimits limits;
+  Protocol in(Role::client, limits, {.use = Compression::Use::pass});
+  Protocol out(Role::server, limits, {.use = Compression::Use::pass});
+  ChunkPool chunks;
+  ByteQueue sent(chunks);
+  const std::string wire =
+      bytes({0x41, 0x03, 0xf2, 0x48, 0xcd, 0x80, 0x04, 0xc9, 0xc9, 0x07, 0x00}) +
+      bytes({0x81, 0x02, 'h', 'i'}) + bytes({0xc1, 0x02, 0xff, 0xff});
+  std::vector<std::uint8_t> input(wire.begin(), wire.end());
+  in.receive(input);
+  while (const auto event = in.next_event()) {
+    REQUIRE(event->type == Event::Type::data);
+    out.begin_frame(event->message_type, event->message_start, event->fin, event->frame_bytes, sent,
+                    event->compressed);
+    out.send_payload(event->payload, sent);
+  }
+  CHECK(sent.to_string() == wire);
+}
