@@ -51,7 +51,7 @@ void request(const config::Log& settings, const Subject& subject, const http::Re
 }
 
 void open(const config::Log& settings, const Subject& subject, const http::Request& request,
-          std::string_view protocol, std::string_view tls, std::uint64_t handshake_us) {
+          const Opening& opening) {
   if (!settings.access) return;
   const std::string client = subject.client.to_string();
   const std::string path = loggable(settings, subject, request);
@@ -62,9 +62,10 @@ void open(const config::Log& settings, const Subject& subject, const http::Reque
                         {"host", request.authority},
                         {"path", path},
                         {"origin", origin},
-                        {"protocol", protocol},
-                        {"tls", tls},
-                        {"handshake_ms", static_cast<double>(handshake_us) / 1000}};
+                        {"protocol", opening.protocol},
+                        {"extensions", opening.extensions},
+                        {"tls", opening.tls},
+                        {"handshake_ms", static_cast<double>(opening.handshake_us) / 1000}};
   append_upstream(fields, subject);
   log::info("open", fields);
 }

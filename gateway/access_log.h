@@ -28,9 +28,15 @@ struct Subject {
 void request(const config::Log& settings, const Subject& subject, const http::Request& request,
              int status, std::string_view why);
 
-// `tls` is the protocol's version, empty without TLS.
+// What was agreed on; empty if nothing was.
+struct Opening {
+  std::string_view protocol;
+  std::string_view extensions;
+  std::string_view tls;  // the protocol's version
+  std::uint64_t handshake_us;
+};
 void open(const config::Log& settings, const Subject& subject, const http::Request& request,
-          std::string_view protocol, std::string_view tls, std::uint64_t handshake_us);
+          const Opening& opening);
 
 void close(const config::Log& settings, const Subject& subject, const SessionEnd& end,
            const Session::Totals& totals, std::uint64_t duration_ms);

@@ -20,11 +20,12 @@ class Relay;
 // A part of a frame, as it was received. `payload` is unmasked, valid during the event, and never
 // larger than what one read brings.
 struct MessagePiece {
-  MessageType type;                   // of the message
-  bool message_start;                 // the first piece of the message
-  bool frame_start;                   // the first piece of its frame
-  bool frame_end;                     // the last piece of its frame
-  bool fin;                           // its frame is the last of the message
+  MessageType type;    // of the message
+  bool message_start;  // the first piece of the message
+  bool frame_start;    // the first piece of its frame
+  bool frame_end;      // the last piece of its frame
+  bool fin;            // its frame is the last of the message
+  bool compressed;     // the message passes as it came, for a peer that has agreed to inflate it
   std::uint64_t frame_payload_bytes;  // with frame_start: of the whole frame, as announced
   Bytes payload;
 };
@@ -46,8 +47,10 @@ class ClientSocket : public WebSocket {
   // The address that the client connected to.
   virtual net::Endpoint local_endpoint() const = 0;
   // Completes the opening handshake with the upstream's own choice of a subprotocol (empty: none)
-  // and header fields of the upstream's. Fails if the client did not offer it.
-  virtual void accept_as(std::string_view protocol, std::vector<http::Header> headers) = 0;
+  // and header fields of the upstream's. Fails if the client did not offer it. `extensions`: what
+  // the upstream has agreed to of the client's offers; compressed messages pass then.
+  virtual void accept_as(std::string_view protocol, std::vector<http::Header> headers,
+                         std::string_view extensions = {}) = 0;
   // Which endpoint of which upstream the client was connected to, for the log.
   virtual void name_upstream(std::string_view upstream, std::string_view endpoint) = 0;
   // Answers with a whole response instead. `why` is for the log.
@@ -62,7 +65,7 @@ class ClientSocket : public WebSocket {
   // send_payload(). Nothing else goes to the client in between; pongs, pings and a Close wait for
   // the frame's end.
   virtual void begin_frame(MessageType type, bool message_start, bool message_end,
-                           std::uint64_t payload_bytes) = 0;
+                           std::uint64_t payload_bytes, bool compressed = false) = 0;
   virtual void send_payload(Bytes piece) = 0;
   // Starts the closing handshake with any code. In the midst of a frame that will never be
   // finished: call abort().

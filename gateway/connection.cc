@@ -322,6 +322,14 @@ void Connection::handle_upgrade(const RouteTable::Match& match) {
            refusal.message);
     return;
   }
+  if (const auto offers = exchange_->request().header("Sec-WebSocket-Extensions")) {
+    // RFC 6455 9.1: a server that gets something else than the grammar has fails the connection.
+    auto extensions = ws::parse_extensions(*offers);
+    if (!extensions) {
+      return refuse(HandshakeResult::bad_request, 400, "Sec-WebSocket-Extensions is malformed");
+    }
+    exchange_->extensions = *std::move(extensions);
+  }
   if (admit(*match.route, *upgrade)) open_bridge(match, std::move(*upgrade));
 }
 
@@ -566,13 +574,14 @@ void Connection::reject(int status, std::string_view reason) {
   wake();
 }
 
-void Connection::accept_as(std::string_view protocol, std::vector<http::Header> headers) {
+void Connection::accept_as(std::string_view protocol, std::vector<http::Header> headers,
+                           std::string_view extensions) {
   if (phase_ != Phase::deciding) return;
   if (!protocol.empty() && !exchange_->offers(protocol)) {
     return fail("it accepted a subprotocol that the client did not offer");
   }
   own_protocol_ = std::make_unique<std::string>(protocol);
-  open_session(*own_protocol_, std::move(headers));
+  open_session(*own_protocol_, std::move(headers), extensions);
 }
 
 void Connection::name_upstream(std::string_view upstream, std::string_view endpoint) {
@@ -607,7 +616,32 @@ ClientRequest Connection::handshake() const {
           .secure = transport_->secure()};
 }
 
-void Connection::open_session(std::string_view protocol, std::vector<http::Header> headers) {
+// permessage-deflate on the route's terms (RFC 7692 7). `answer` becomes what the client is told.
+ws::Compression Connection::agree_on_compression(std::string& answer) {
+  using Mode = config::Compression::Mode;
+  const SessionSettings& settings = route_->session;
+  const Mode mode = settings.compression.mode;
+  if (mode != Mode::shared && mode != Mode::dedicated) return {};
+  const auto agree_to = [&](bool dedicated) -> std::optional<ws::Compression> {
+    const auto agreement = ws::agree_to_deflate(exchange_->extensions,
+                                                deflate_policy(settings.compression, dedicated));
+    if (!agreement) return ws::Compression{};
+    auto made = ws::make_compression(ws::Role::server, agreement->parameters,
+                                     settings.protocol.compression);
+    if (made) answer = agreement->field;
+    return made;
+  };
+  if (auto made = agree_to(mode == Mode::dedicated)) return *std::move(made);
+  // There is no memory for a context of its own.
+  counters().limit_rejections[static_cast<std::size_t>(metrics::Limit::compression_memory)].add();
+  return agree_to(false).value_or(ws::Compression{});
+}
+
+void Connection::open_session(std::string_view protocol, std::vector<http::Header> headers,
+                              std::string_view extensions) {
+  std::string agreed(extensions);
+  ws::Compression compression{.use = ws::Compression::Use::pass};
+  if (agreed.empty()) compression = agree_on_compression(agreed);
   http::Response switching;
   switching.status = 101;
   switching.headers = std::move(headers);
@@ -616,6 +650,7 @@ void Connection::open_session(std::string_view protocol, std::vector<http::Heade
   if (!protocol.empty()) {
     switching.headers.push_back({"Sec-WebSocket-Protocol", std::string(protocol)});
   }
+  if (!agreed.empty()) switching.headers.push_back({"Sec-WebSocket-Extensions", agreed});
   const auto head = http::serialise(switching, {});
   if (!head) return fail("its answer cannot be passed on: " + head.error().message);
   transport_->output().append(as_bytes(*head));
@@ -630,11 +665,14 @@ void Connection::open_session(std::string_view protocol, std::vector<http::Heade
   counters().connections_opened.add();
   transport_->set_user_timeout(route_->session.keepalive.tcp_user_timeout_ms);
   slot_ = &worker_.counters().connections.take(route_->index, transport_->secure());
-  session_ =
-      std::make_unique<Session>(ws::Role::server, route_->session, *transport_, worker_.wheel(),
-                                counters(), *slot_, static_cast<Session::Owner&>(*this));
-  access_log::open(worker_.config().log, subject(), exchange_->request(), protocol_,
-                   transport_->tls_version(), handshake_us);
+  session_ = std::make_unique<Session>(ws::Role::server, route_->session, *transport_,
+                                       worker_.wheel(), counters(), *slot_,
+                                       static_cast<Session::Owner&>(*this), std::move(compression));
+  access_log::open(worker_.config().log, subject(), exchange_->request(),
+                   {.protocol = protocol_,
+                    .extensions = agreed,
+                    .tls = transport_->tls_version(),
+                    .handshake_us = handshake_us});
   transport_->read(true);
   if (draining_) session_->drain();
   wake();
@@ -679,8 +717,9 @@ void Connection::fail(std::string_view what) {
 }
 
 void Connection::begin_frame(MessageType type, bool message_start, bool message_end,
-                             std::uint64_t payload_bytes) {
-  if (session_ != nullptr) session_->begin_frame(type, message_start, message_end, payload_bytes);
+                             std::uint64_t payload_bytes, bool compressed) {
+  if (session_ == nullptr) return;
+  session_->begin_frame(type, message_start, message_end, payload_bytes, compressed);
 }
 
 void Connection::send_payload(Bytes piece) {

@@ -102,13 +102,14 @@ class Connection final : private net::Transport::Owner,
   // ClientSocket
   ClientRequest handshake() const override;
   net::Endpoint local_endpoint() const override { return transport_->local_endpoint(); }
-  void accept_as(std::string_view protocol, std::vector<http::Header> headers) override;
+  void accept_as(std::string_view protocol, std::vector<http::Header> headers,
+                 std::string_view extensions) override;
   void name_upstream(std::string_view upstream, std::string_view endpoint) override;
   void reject_with(http::Response response, metrics::HandshakeResult result,
                    std::string_view why) override;
   void answer_plainly(std::unique_ptr<Relay> relay) override;
   void begin_frame(MessageType type, bool message_start, bool message_end,
-                   std::uint64_t payload_bytes) override;
+                   std::uint64_t payload_bytes, bool compressed) override;
   void send_payload(Bytes piece) override;
   void close_with(const Ending& ending) override;
   void abort(const Ending& ending) override;
@@ -140,7 +141,9 @@ class Connection final : private net::Transport::Owner,
   void respond(const http::Response& response);
   void pump_body();
   void end_response();
-  void open_session(std::string_view protocol, std::vector<http::Header> headers = {});
+  void open_session(std::string_view protocol, std::vector<http::Header> headers = {},
+                    std::string_view extensions = {});
+  ws::Compression agree_on_compression(std::string& answer);
   void receive_early();
 
   void give_to_relay(std::unique_ptr<Relay> relay);

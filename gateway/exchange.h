@@ -16,6 +16,7 @@
 #include "http/upgrade.h"
 #include "relay_session.h"
 #include "websocket.h"
+#include "ws/extensions.h"
 
 namespace sluice {
 
@@ -58,6 +59,7 @@ struct Exchange final : UpgradeRequest {
   std::unique_ptr<RelaySession> relay;  // while a relay answers the request
 
   http::Upgrade upgrade;
+  std::vector<ws::Extension> extensions;  // that the client offers
   std::string_view route_name;
   std::string_view chosen_protocol;  // by the route
   std::string client;

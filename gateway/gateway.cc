@@ -259,6 +259,7 @@ Result<> Gateway::add_routes(Thread& thread) {
     const config::Route& route = config_.routes[i];
     auto served = std::make_unique<ServedRoute>(route, i);
     served->open = open_by_route_[i].get();
+    served->session.protocol.compression.pool = &thread.worker->context().compression;
     add_target(thread, *served);
     thread.worker->routes().add(std::move(served));
   }

@@ -44,6 +44,8 @@ CloseReason reason_of(std::uint16_t code) {
       return CloseReason::message_too_big;
     case ws::policy_violation:
       return CloseReason::policy;
+    case ws::try_again_later:
+      return CloseReason::overload;
     default:
       return CloseReason::application;
   }
@@ -67,29 +69,44 @@ bool validates_utf8(const config::Target& target) {
   return http == nullptr || http->validate_utf8;
 }
 
+ws::CompressionSettings compression_of(const config::Compression& compression) {
+  return {.level = static_cast<std::uint8_t>(compression.level),
+          .message_bytes_min = compression.min_bytes,
+          .ratio_max = compression.ratio_max,
+          .ratio_bytes_min = config::Compression::ratio_bytes_min};
+}
+
 }  // namespace
 
 SessionSettings::SessionSettings(const config::Route& route)
     : protocol{.message_bytes_max = route.limits.message_bytes_max,
                .fragments_max = route.limits.fragments_max,
-               .validate_utf8 = validates_utf8(route.target)},
+               .validate_utf8 = validates_utf8(route.target),
+               .compression = compression_of(route.compression)},
       streams(is_streamed(route.target)),
       slow_consumer(slow_consumer_of(route, streams)),
       buffers(route.buffers),
       limits(route.limits),
       timeouts(route.timeouts),
-      keepalive(route.keepalive) {}
+      keepalive(route.keepalive),
+      compression(route.compression) {}
+
+ws::DeflatePolicy deflate_policy(const config::Compression& compression, bool dedicated) {
+  if (!dedicated) return {};
+  return {.context_takeover = true,
+          .window_bits = static_cast<std::uint8_t>(compression.window_bits)};
+}
 
 Session::Session(ws::Role role, const SessionSettings& settings, net::Transport& transport,
                  TimerWheel& wheel, metrics::RouteCounters& counters, metrics::ConnectionSlot& slot,
-                 Owner& owner)
+                 Owner& owner, ws::Compression compression)
     : settings_(settings),
       transport_(transport),
       wheel_(wheel),
       counters_(counters),
       slot_(slot),
       owner_(owner),
-      protocol_(role, settings.protocol),
+      protocol_(role, settings.protocol, std::move(compression)),
       last_message_ms_(wheel.now_ms()) {
   if (settings_.keepalive.ping_interval_ms != 0) {
     ping_due_ms_ = wheel_.now_ms() + settings_.keepalive.ping_interval_ms;
@@ -129,6 +146,7 @@ void Session::receive(MutableBytes bytes) {
 void Session::consume(MutableBytes bytes) {
   protocol_.receive(bytes);
   handle_events();
+  if (protocol_.compresses()) count_inflated(0);  // of which nothing has come out yet
   if (end_ == nullptr) watch_unfinished_message();
 }
 
@@ -174,7 +192,7 @@ void Session::handle(const ws::Event& event) {
 void Session::on_data(const ws::Event& event) {
   metrics::TrafficCounters& traffic = counters_.traffic[from_client];
   if (event.frame_start) {
-    if (!event.message_start) {
+    if (event.continuation) {
       traffic.continuation_frames.add();
     } else if (event.message_type == MessageType::text) {
       traffic.text_frames.add();
@@ -184,6 +202,7 @@ void Session::on_data(const ws::Event& event) {
   }
   traffic.payload_bytes.add(event.payload.size());
   totals_.payload_bytes[from_client] += event.payload.size();
+  if (event.inflated) count_inflated(event.payload.size());
   if (settings_.streams) {
     if (delivers()) on_piece(event);
   } else if (state_ == ReadyState::open) {
@@ -192,6 +211,8 @@ void Session::on_data(const ws::Event& event) {
 }
 
 void Session::on_piece(const ws::Event& event) {
+  // What was inflated makes frames of its own; those on the wire have another length.
+  if (event.inflated && event.payload.empty() && !event.message_end) return;
   if (closing_ != nullptr) await_close();  // the peer's Close frame stands behind it
   if (settings_.limits.bytes_per_second != 0 || settings_.limits.messages_per_second != 0) {
     if (too_many_messages(event)) return;
@@ -205,13 +226,15 @@ void Session::on_piece(const ws::Event& event) {
     present.received_bytes += event.payload.size();
     if (event.message_end) count_received(event.message_type, present.received_bytes);
   }
-  owner_.on_session_piece({.type = event.message_type,
-                           .message_start = event.message_start,
-                           .frame_start = event.frame_start,
-                           .frame_end = event.frame_end,
-                           .fin = event.fin,
-                           .frame_payload_bytes = event.frame_bytes,
-                           .payload = event.payload});
+  owner_.on_session_piece(
+      {.type = event.message_type,
+       .message_start = event.message_start,
+       .frame_start = event.inflated || event.frame_start,
+       .frame_end = event.inflated || event.frame_end,
+       .fin = event.inflated ? event.message_end : event.fin,
+       .compressed = event.compressed,
+       .frame_payload_bytes = event.inflated ? event.payload.size() : event.frame_bytes,
+       .payload = event.payload});
 }
 
 void Session::count_received(MessageType type, std::uint64_t bytes) {
@@ -314,6 +337,9 @@ void Session::on_violation(const ws::Event& event) {
                  .text = std::string(as_text(event.payload)),
                  .detail = std::string(as_text(event.payload))};
   if (event.close_code == ws::message_too_big) count_rejection(counters_, Limit::message_size);
+  if (event.close_code == ws::try_again_later) {
+    count_rejection(counters_, Limit::compression_memory);
+  }
   if (event.close_code == ws::policy_violation) count_rejection(counters_, Limit::fragments);
   send_close(event.close_code, end.text);
   finish(std::move(end));
@@ -443,6 +469,7 @@ void Session::put(MessageType type, Bytes payload) {
   metrics::TrafficCounters& traffic = counters_.traffic[to_client];
   const std::size_t size_before = transport_.output().size();
   protocol_.send_message(type, payload, transport_.output());
+  count_deflated(payload.size());
   (type == MessageType::text ? traffic.text_frames : traffic.binary_frames).add();
   traffic.payload_bytes.add(payload.size());
   totals_.payload_bytes[to_client] += payload.size();
@@ -458,10 +485,24 @@ void Session::count_sent(MessageType type, std::uint64_t bytes) {
   last_message_ms_ = wheel_.now_ms();
 }
 
+// `raw_bytes` were given to the protocol, which may have compressed them, or some before them.
+void Session::count_deflated(std::uint64_t raw_bytes) {
+  ws::CompressionPool* pool = settings_.protocol.compression.pool;
+  if (pool == nullptr || !protocol_.compresses()) return;
+  counters_.compression_wire_bytes[to_client].add(pool->take_sent_bytes());
+  counters_.compression_raw_bytes[to_client].add(raw_bytes);
+}
+
+void Session::count_inflated(std::uint64_t raw_bytes) {
+  ws::CompressionPool& pool = *settings_.protocol.compression.pool;
+  counters_.compression_wire_bytes[from_client].add(pool.take_received_bytes());
+  counters_.compression_raw_bytes[from_client].add(raw_bytes);
+}
+
 // ---- Sending in pieces
 
 void Session::begin_frame(MessageType type, bool message_start, bool message_end,
-                          std::uint64_t payload_bytes) {
+                          std::uint64_t payload_bytes, bool compressed) {
   if (state_ != ReadyState::open) return;
   metrics::TrafficCounters& traffic = counters_.traffic[to_client];
   if (!message_start) {
@@ -474,20 +515,23 @@ void Session::begin_frame(MessageType type, bool message_start, bool message_end
   present.sent_fin = message_end;
   if (message_start) present.sent_bytes = 0;
   const std::size_t size_before = transport_.output().size();
-  protocol_.begin_frame(type, message_start, message_end, payload_bytes, transport_.output());
+  protocol_.begin_frame(type, message_start, message_end, payload_bytes, transport_.output(),
+                        compressed);
+  count_deflated(0);
   if (payload_bytes == 0) end_frame();
   wrote(size_before);
 }
 
 void Session::send_payload(Bytes piece) {
-  if (end_ != nullptr || !protocol_.in_frame()) return;
+  if (end_ != nullptr || !protocol_.awaits_payload()) return;
   counters_.traffic[to_client].payload_bytes.add(piece.size());
   totals_.payload_bytes[to_client] += piece.size();
   stream().sent_bytes += piece.size();
   last_message_ms_ = wheel_.now_ms();
   const std::size_t size_before = transport_.output().size();
   protocol_.send_payload(piece, transport_.output());
-  if (!protocol_.in_frame()) {
+  count_deflated(piece.size());
+  if (!protocol_.awaits_payload()) {
     end_frame();
   } else if (closing_ != nullptr) {
     await_close();  // which stands behind the frame

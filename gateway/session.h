@@ -24,6 +24,7 @@
 #include "net/transport.h"
 #include "websocket.h"
 #include "ws/message_assembler.h"
+#include "ws/permessage_deflate.h"
 #include "ws/protocol.h"
 
 namespace sluice {
@@ -39,7 +40,11 @@ struct SessionSettings {
   config::Limits limits;
   config::Timeouts timeouts;
   config::Keepalive keepalive;
+  config::Compression compression;
 };
+
+// The terms of permessage-deflate on which such a route agrees; `dedicated`: with context takeover.
+ws::DeflatePolicy deflate_policy(const config::Compression& compression, bool dedicated);
 
 // How a session ended, in all the words that the log, the metrics and the bridge need.
 struct SessionEnd {
@@ -88,7 +93,7 @@ class Session final : private TimerWheel::Entry {
   // Everything passed by reference outlives the session.
   Session(ws::Role role, const SessionSettings& settings, net::Transport& transport,
           TimerWheel& wheel, metrics::RouteCounters& counters, metrics::ConnectionSlot& slot,
-          Owner& owner);
+          Owner& owner, ws::Compression compression = {});
   ~Session() override;
 
   // ---- What the transport says.
@@ -109,7 +114,7 @@ class Session final : private TimerWheel::Entry {
   // A frame in pieces (client_socket.h). Ignored unless OPEN; a frame that was begun is finished
   // while CLOSING too, and what else is to be sent waits for its end.
   void begin_frame(MessageType type, bool message_start, bool message_end,
-                   std::uint64_t payload_bytes);
+                   std::uint64_t payload_bytes, bool compressed = false);
   void send_payload(Bytes piece);
   bool in_frame() const { return protocol_.in_frame(); }
   bool close(std::uint16_t code, std::string_view reason, metrics::Initiator initiator);
@@ -220,6 +225,8 @@ class Session final : private TimerWheel::Entry {
   void put_all_held();
   void put(MessageType type, Bytes payload);
   void count_sent(MessageType type, std::uint64_t bytes);
+  void count_deflated(std::uint64_t raw_bytes);
+  void count_inflated(std::uint64_t raw_bytes);
   void end_frame();
   void send_held_pong();
   Stream& stream();
@@ -227,7 +234,8 @@ class Session final : private TimerWheel::Entry {
     return state_ == ReadyState::open || (closing_ != nullptr && closing_->delivers);
   }
   bool sends() const {
-    return state_ == ReadyState::open || (state_ == ReadyState::closing && protocol_.in_frame());
+    return state_ == ReadyState::open ||
+           (state_ == ReadyState::closing && protocol_.awaits_payload());
   }
   void send_pong(Bytes payload);
   void send_ping();

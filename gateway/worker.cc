@@ -14,6 +14,9 @@ namespace {
 // Rounds of waking that one turn does; then the loop looks at its sockets again first.
 constexpr int wake_rounds_max = 16;
 
+// Streams and buffers for compression that nobody has used for as long are given back.
+constexpr std::uint64_t compression_spare_ms = 5'000;
+
 constexpr std::uint64_t tick_ns = TimerWheel::tick_ms * 1'000'000;
 
 }  // namespace
@@ -25,8 +28,9 @@ Worker::Worker(std::uint32_t index, uv::Loop& loop, const config::Config& config
       config_(config),
       shared_(shared),
       counters_(counters),
+      compression_(config.memory.compression_bytes),
       wheel_(loop.now_ms()),
-      context_{loop_, wheel_, buffers_, turn_, counters_},
+      context_{loop_, wheel_, buffers_, turn_, counters_, compression_},
       http_pool_(context_),
       ticker_(loop, [this] { tick(); }) {
   hook_ = loop_.at_turn_end([this] { turn_end(); });
@@ -121,7 +125,16 @@ void Worker::tick() {
   counters_.loop_lag.observe(metrics::loop_lag_bounds_us, late_us);
   tick_due_ns_ = now_ns + tick_ns;
   wheel_.advance(loop_.now_ms());
+  look_at_compression();
   if (connections_.empty() && kept_.empty() && wheel_.size() == 0) ticker_.stop();
+}
+
+void Worker::look_at_compression() {
+  if (loop_.now_ms() - compression_trimmed_ms_ >= compression_spare_ms) {
+    compression_trimmed_ms_ = loop_.now_ms();
+    compression_.trim();
+  }
+  counters_.compression_memory_bytes.set(compression_.used_bytes());
 }
 
 const std::string& Worker::http_date() {

@@ -88,6 +88,7 @@ class Worker final : private Bridge::Keeper {
   void destroy_retired();
   void tick();
   void start_ticking();
+  void look_at_compression();
   void report_if_empty();
 
   const std::uint32_t index_;
@@ -97,6 +98,7 @@ class Worker final : private Bridge::Keeper {
   Shared& shared_;
   metrics::WorkerCounters& counters_;
   net::IoBuffers buffers_;
+  ws::CompressionPool compression_;
   TimerWheel wheel_;
   Turn turn_;
   WorkerContext context_;
@@ -104,6 +106,7 @@ class Worker final : private Bridge::Keeper {
   RouteTable routes_;
   uv::Timer ticker_;
   std::uint64_t tick_due_ns_ = 0;
+  std::uint64_t compression_trimmed_ms_ = 0;
   std::atomic<std::uint32_t> load_{0};
 
   std::vector<std::unique_ptr<Connection>> connections_;  // each knows its place

@@ -6,6 +6,7 @@
 #include "metrics/counters.h"
 #include "net/socket.h"
 #include "uv/loop.h"
+#include "ws/compression.h"
 
 namespace sluice {
 
@@ -16,6 +17,7 @@ struct WorkerContext {
   net::IoBuffers& buffers;
   Turn& turn;
   metrics::WorkerCounters& counters;
+  ws::CompressionPool& compression;
 };
 
 }  // namespace sluice

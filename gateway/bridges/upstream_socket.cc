@@ -9,7 +9,10 @@ namespace sluice::bridges {
 using metrics::CloseReason;
 using metrics::Initiator;
 
-UpstreamSocketSettings::UpstreamSocketSettings(const config::Route& route) : session(route) {
+UpstreamSocketSettings::UpstreamSocketSettings(const config::Route& route,
+                                               ws::CompressionPool& pool)
+    : session(route) {
+  session.protocol.compression.pool = &pool;
   session.streams = true;
   session.protocol.message_bytes_max = 0;
   session.protocol.fragments_max = 0;
@@ -24,7 +27,8 @@ UpstreamSocketSettings::UpstreamSocketSettings(const config::Route& route) : ses
 }
 
 UpstreamSocket::UpstreamSocket(WorkerContext& context, UpstreamSocketSettings& settings,
-                               upstreams::Upgraded upgraded, Owner& owner)
+                               upstreams::Upgraded upgraded, ws::Compression compression,
+                               Owner& owner)
     : context_(context),
       settings_(settings),
       owner_(owner),
@@ -34,9 +38,9 @@ UpstreamSocket::UpstreamSocket(WorkerContext& context, UpstreamSocketSettings& s
       transport_(std::move(upgraded.transport)) {
   transport_->set_owner(static_cast<net::Transport::Owner&>(*this));
   transport_->set_user_timeout(settings.session.keepalive.tcp_user_timeout_ms);
-  session_ =
-      std::make_unique<Session>(ws::Role::client, settings.session, *transport_, context.wheel,
-                                settings.counters, slot_, static_cast<Session::Owner&>(*this));
+  session_ = std::make_unique<Session>(ws::Role::client, settings.session, *transport_,
+                                       context.wheel, settings.counters, slot_,
+                                       static_cast<Session::Owner&>(*this), std::move(compression));
   transport_->read(true);
   if (!first_.empty()) wake();
 }
@@ -86,9 +90,9 @@ void UpstreamSocket::on_failure(net::FailureKind kind, const Error& error) {
 // ---- What the owner calls
 
 void UpstreamSocket::begin_frame(MessageType type, bool message_start, bool message_end,
-                                 std::uint64_t payload_bytes) {
+                                 std::uint64_t payload_bytes, bool compressed) {
   if (phase_ == Phase::open) {
-    session_->begin_frame(type, message_start, message_end, payload_bytes);
+    session_->begin_frame(type, message_start, message_end, payload_bytes, compressed);
   }
 }
 

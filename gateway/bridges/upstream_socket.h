@@ -24,7 +24,7 @@ namespace sluice::bridges {
 // What the sockets of one route to its upstream share. Outlives them.
 struct UpstreamSocketSettings {
   // The client's limits and its idle time are not the upstream's.
-  explicit UpstreamSocketSettings(const config::Route& route);
+  UpstreamSocketSettings(const config::Route& route, ws::CompressionPool& pool);
 
   SessionSettings session;
   // A session counts what it does; the client's side of the same traffic is what is shown.
@@ -52,12 +52,12 @@ class UpstreamSocket final : private net::Transport::Owner,
 
   // What came behind the 101 is received at the end of the turn.
   UpstreamSocket(WorkerContext& context, UpstreamSocketSettings& settings,
-                 upstreams::Upgraded upgraded, Owner& owner);
+                 upstreams::Upgraded upgraded, ws::Compression compression, Owner& owner);
   ~UpstreamSocket() override;
 
   // ---- While it is open; ignored otherwise.
   void begin_frame(MessageType type, bool message_start, bool message_end,
-                   std::uint64_t payload_bytes);
+                   std::uint64_t payload_bytes, bool compressed);
   void send_payload(Bytes piece);
   bool in_frame() const { return session_ != nullptr && session_->in_frame(); }
   void pause();

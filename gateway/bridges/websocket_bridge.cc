@@ -16,6 +16,7 @@
 namespace sluice::bridges {
 namespace {
 
+using Mode = config::Compression::Mode;
 using metrics::CloseReason;
 using metrics::HandshakeResult;
 using metrics::Initiator;
@@ -30,8 +31,14 @@ std::string name_of(const upstreams::Endpoint* endpoint) {
 
 struct WebSocketRoute {
   explicit WebSocketRoute(const HttpRoute& http_route)
-      : route(http_route), upstream_settings(http_route.route), outages(http_route.context.loop) {
+      : route(http_route),
+        upstream_settings(http_route.route, http_route.context.compression),
+        outages(http_route.context.loop) {
     outages.watch(route.upstream);
+  }
+
+  config::Compression::Mode upstream_compression() const {
+    return std::get<config::HttpTarget>(route.route.target).compression;
   }
 
   HttpRoute route;
@@ -68,6 +75,8 @@ class WebSocketBridge final : public Bridge,
   struct Handshake {
     std::string key;
     std::string offered;
+    std::string extensions;  // offered to the upstream
+    bool dedicated = false;  // with context takeover, if they are ours
     std::unique_ptr<HttpExchange> exchange;
   };
 
@@ -79,7 +88,10 @@ class WebSocketBridge final : public Bridge,
   void on_request_drain() override {}
   void on_exchange_failure(const HttpFailure& failure) override;
 
+  std::string extension_offer(const ClientRequest& client);
+  Result<ws::Compression> agree_on_compression(const std::string& answer) const;
   void switch_protocols(const http::ResponseHead& head);
+  void refuse_switch(const std::string& why);
   void refuse(const http::Response& response, HandshakeResult result, std::string_view why);
   void end_handshake();
 
@@ -123,11 +135,44 @@ void WebSocketBridge::on_open(const UpgradeRequest&) {
   handshake_->key = fresh_key();
   handshake_->offered = protocol_offer(client.request);
   upstreams::HttpRequest request = upstream_request(route, client);
-  add_upgrade_fields(handshake_->key, handshake_->offered, request.headers);
+  handshake_->extensions = extension_offer(client);
+  add_upgrade_fields(handshake_->key, handshake_->offered, handshake_->extensions, request.headers);
   request.upgrade = true;
   handshake_->exchange =
       std::make_unique<HttpExchange>(route.context, route.pool, route.upstream, std::move(request),
                                      static_cast<HttpExchange::Owner&>(*this));
+}
+
+std::string WebSocketBridge::extension_offer(const ClientRequest& client) {
+  const SessionSettings& settings = shared_.upstream_settings.session;
+  if (const auto own = shared_.upstream_compression(); own != Mode::off) {
+    // Without memory for a context of its own the socket does without.
+    handshake_->dedicated =
+        own == Mode::dedicated && settings.protocol.compression.pool->has_room();
+    return ws::deflate_offer(deflate_policy(settings.compression, handshake_->dedicated));
+  }
+  if (settings.compression.mode != Mode::passthrough) return {};
+  const auto offers = client.request.header("Sec-WebSocket-Extensions");
+  const auto extensions = ws::parse_extensions(offers.value_or(""));
+  return extensions ? ws::passable_offers(*extensions) : std::string();
+}
+
+Result<ws::Compression> WebSocketBridge::agree_on_compression(const std::string& answer) const {
+  if (answer.empty()) return ws::Compression{};
+  if (handshake_->extensions.empty()) return fail("an extension was not offered");
+  const SessionSettings& settings = shared_.upstream_settings.session;
+  if (shared_.upstream_compression() == Mode::off) {
+    if (!ws::answers_offers(answer, handshake_->extensions)) {
+      return fail("its extensions do not fit the offer");
+    }
+    return ws::Compression{.use = ws::Compression::Use::pass};
+  }
+  const auto agreed =
+      ws::check_deflate_answer(answer, deflate_policy(settings.compression, handshake_->dedicated));
+  if (!agreed) return tl::unexpected(agreed.error());
+  auto made = ws::make_compression(ws::Role::client, *agreed, settings.protocol.compression);
+  if (!made) return fail("memory.compression is used up");
+  return *std::move(made);
 }
 
 void WebSocketBridge::on_response(const http::ResponseHead& head) {
@@ -145,18 +190,23 @@ void WebSocketBridge::on_response(const http::ResponseHead& head) {
 void WebSocketBridge::switch_protocols(const http::ResponseHead& head) {
   HttpExchange& exchange = *handshake_->exchange;
   auto switched = verify_switch(head, handshake_->key, handshake_->offered);
-  if (!switched) {
-    shared_.route.upstream->counters().handshake_invalid.add();
-    return refuse(http::refusal(502, "the upstream's handshake is not valid"),
-                  HandshakeResult::upstream_invalid,
-                  name_of(exchange.endpoint()) + ": " + switched.error().message);
-  }
+  if (!switched) return refuse_switch(switched.error().message);
+  auto compression = agree_on_compression(switched->extensions);
+  if (!compression) return refuse_switch(compression.error().message);
+  const bool passes = compression->use == ws::Compression::Use::pass;
   upstream_ = std::make_unique<UpstreamSocket>(shared_.route.context, shared_.upstream_settings,
-                                               exchange.take_upgraded(),
+                                               exchange.take_upgraded(), *std::move(compression),
                                                static_cast<UpstreamSocket::Owner&>(*this));
   end_handshake();
   socket_->name_upstream(shared_.route.upstream->name(), name_of(upstream_->endpoint()));
-  socket_->accept_as(switched->protocol, std::move(switched->headers));
+  socket_->accept_as(switched->protocol, std::move(switched->headers),
+                     passes ? switched->extensions : std::string());
+}
+
+void WebSocketBridge::refuse_switch(const std::string& why) {
+  shared_.route.upstream->counters().handshake_invalid.add();
+  refuse(http::refusal(502, "the upstream's handshake is not valid"),
+         HandshakeResult::upstream_invalid, name_of(handshake_->exchange->endpoint()) + ": " + why);
 }
 
 void WebSocketBridge::on_exchange_failure(const HttpFailure& failure) {
@@ -182,7 +232,8 @@ void WebSocketBridge::end_handshake() {
 void WebSocketBridge::on_piece(const MessagePiece& piece) {
   if (upstream_ == nullptr) return;
   if (piece.frame_start) {
-    upstream_->begin_frame(piece.type, piece.message_start, piece.fin, piece.frame_payload_bytes);
+    upstream_->begin_frame(piece.type, piece.message_start, piece.fin, piece.frame_payload_bytes,
+                           piece.compressed);
   }
   if (!piece.payload.empty()) upstream_->send_payload(piece.payload);
   watch_upstream_buffer();
@@ -221,7 +272,8 @@ void WebSocketBridge::on_upstream_piece(const MessagePiece& piece) {
   if (socket_ == nullptr) return;
   if (piece.frame_start) {
     client_in_frame_ = socket_->ready_state() == ReadyState::open;
-    socket_->begin_frame(piece.type, piece.message_start, piece.fin, piece.frame_payload_bytes);
+    socket_->begin_frame(piece.type, piece.message_start, piece.fin, piece.frame_payload_bytes,
+                         piece.compressed);
   }
   if (!piece.payload.empty()) socket_->send_payload(piece.payload);
   if (piece.frame_end) client_in_frame_ = false;

@@ -36,13 +36,16 @@ std::string protocol_offer(const http::Request& client) {
   return client.header("Sec-WebSocket-Protocol").value_or("");
 }
 
-void add_upgrade_fields(std::string_view key, std::string_view offered,
+void add_upgrade_fields(std::string_view key, std::string_view offered, std::string_view extensions,
                         std::vector<http::Header>& headers) {
   headers.push_back({"Connection", "Upgrade"});
   headers.push_back({"Upgrade", "websocket"});
   headers.push_back({"Sec-WebSocket-Version", "13"});
   headers.push_back({"Sec-WebSocket-Key", std::string(key)});
   if (!offered.empty()) headers.push_back({"Sec-WebSocket-Protocol", std::string(offered)});
+  if (!extensions.empty()) {
+    headers.push_back({"Sec-WebSocket-Extensions", std::string(extensions)});
+  }
 }
 
 // RFC 6455 4.1, what a client checks of the server's response. Two fields where one is meant are
@@ -61,7 +64,6 @@ Result<Switched> verify_switch(const http::ResponseHead& head, std::string_view 
   if (head.header("Sec-WebSocket-Accept") != ws::accept_key(key)) {
     return fail("Sec-WebSocket-Accept is wrong");
   }
-  if (head.count("Sec-WebSocket-Extensions") != 0) return fail("an extension was not offered");
   if (head.count("Sec-WebSocket-Protocol") > 1) return fail("there are two subprotocols");
 
   Switched switched;
@@ -69,6 +71,7 @@ Result<Switched> verify_switch(const http::ResponseHead& head, std::string_view 
     if (!is_offered(*protocol, offered)) return fail("the subprotocol was not offered");
     switched.protocol = *std::move(protocol);
   }
+  switched.extensions = head.header("Sec-WebSocket-Extensions").value_or("");
   switched.headers = http::response_headers(head);
   std::erase_if(switched.headers,
                 [](const http::Header& header) { return !is_for_client(header); });

@@ -17,14 +17,15 @@ std::string fresh_key();
 // The subprotocols that the client offers, byte for byte, as one value; empty if there are none.
 std::string protocol_offer(const http::Request& client);
 
-// What makes a request an upgrade, in addition to the fields that are forwarded. Sec-WebSocket-
-// Extensions is not among them: an extension is offered by whoever speaks it.
-void add_upgrade_fields(std::string_view key, std::string_view offered,
+// What makes a request an upgrade, in addition to the fields that are forwarded. `extensions` is
+// what is offered to the upstream of those; empty: none.
+void add_upgrade_fields(std::string_view key, std::string_view offered, std::string_view extensions,
                         std::vector<http::Header>& headers);
 
 // What the upstream's 101 says, once it is known to be one.
 struct Switched {
   std::string protocol;               // the upstream's choice among those offered; empty: none
+  std::string extensions;             // what it has agreed to, for others to judge; empty: none
   std::vector<http::Header> headers;  // for the client, such as Set-Cookie
 };
 

@@ -83,6 +83,20 @@ void check_for_target(const Route& route, const Node& node, const Origin& origin
                  "tcp and http routes relay streams, of which nothing may be dropped: write "
                  "\"pause\" or \"close\"");
   }
+  const Node* compression = origin.of("compression", "mode");
+  const auto* http = std::get_if<HttpTarget>(&route.target);
+  if (compression && route.compression.mode == Compression::Mode::passthrough) {
+    const Position at = origin.is_own("compression", "mode") ? compression->at : origin.route_at();
+    if (http == nullptr) {
+      findings.add(at,
+                   "only http routes can let compressed messages pass: write \"off\", "
+                   "\"shared\" or \"dedicated\"");
+    } else if (http->compression != Compression::Mode::off) {
+      findings.add(at,
+                   "messages that pass as they are cannot be compressed for the upstream: "
+                   "leave out one of the two");
+    }
+  }
   const bool holds_messages = std::holds_alternative<PluginTarget>(route.target) ||
                               std::holds_alternative<WebhookTarget>(route.target);
   const Node* size = origin.of("limits", "max_message_size");

@@ -76,6 +76,23 @@ struct Keepalive {
   std::uint64_t tcp_user_timeout_ms = 60'000;  // TCP_USER_TIMEOUT; 0: the kernel's
 };
 
+// permessage-deflate (RFC 7692).
+struct Compression {
+  enum class Mode {
+    off,
+    shared,       // no context takeover: a socket holds no memory for it between its messages
+    dedicated,    // context takeover: better compression, and memory for each socket
+    passthrough,  // http: the upstream's affair, compressed messages are relayed as they are
+    automatic,    // never after loading: passthrough for http, off otherwise
+  };
+  Mode mode = Mode::automatic;
+  std::uint32_t level = 4;         // zlib's, 1 to 9
+  std::uint64_t min_bytes = 256;   // min_size: smaller messages are sent as they are
+  std::uint32_t window_bits = 12;  // dedicated: of either direction, if the client lets us choose
+  std::uint32_t ratio_max = 100;   // max_ratio of messages over ratio_bytes_min: 1009; 0: no limit
+  static constexpr std::uint64_t ratio_bytes_min = 1024 * 1024;
+};
+
 struct PluginTarget {
   std::string plugin;  // a key of Config::plugins
 };
@@ -169,7 +186,8 @@ struct HttpTarget {
   std::string rewrite;        // "/v2/{room}/*": the upstream's path; empty: the client's
   HeaderRules headers;        // of requests, upgrades among them
   bool validate_utf8 = true;  // text from either side; 1007
-  std::uint64_t response_timeout_ms = 60'000;  // until the response's head; 504
+  Compression::Mode compression = Compression::Mode::off;  // of WebSockets to the upstream
+  std::uint64_t response_timeout_ms = 60'000;              // until the response's head; 504
 };
 
 struct WebhookTarget {
@@ -199,6 +217,7 @@ struct Route {
   Limits limits;
   Timeouts timeouts;
   Keepalive keepalive;
+  Compression compression;
   Target target;
 };
 
@@ -229,6 +248,10 @@ struct Admin {
   std::string key;      // Authorization: Bearer <key>, or a JWT (HS256) signed with it; empty: open
 };
 
+struct Memory {
+  std::uint64_t compression_bytes = 64 * 1024 * 1024;  // compression, of each worker
+};
+
 struct Shutdown {
   std::uint64_t drain_timeout_ms = 30'000;  // then whatever is still open is cut
 };
@@ -243,6 +266,7 @@ struct Config {
   std::vector<std::string> trusted_proxies;  // "10.0.0.0/8", "::1", "unix": their X-Forwarded-*
   RequestLimits requests;
   Log log;
+  Memory memory;
   Shutdown shutdown;
   std::map<std::string, Plugin> plugins;
   std::map<std::string, Upstream> upstreams;  // those written as an address in a target too

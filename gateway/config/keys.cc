@@ -143,6 +143,28 @@ void visit(Keys& keys, Keepalive& keepalive) {
               keepalive.tcp_user_timeout_ms, {Unit::milliseconds, 0, 24 * day_ms, "off"});
 }
 
+void visit(Keys& keys, Compression& compression) {
+  keys.choice_of(
+      {"mode",
+       "`off`: none. `shared`: without context takeover, so that a socket holds no memory for it "
+       "between its messages. `dedicated`: with context takeover. `passthrough`: `http` routes "
+       "relay what client and upstream agree on. `auto`: `passthrough` for `http` routes, `off` "
+       "for others."},
+      compression.mode, {"off", "shared", "dedicated", "passthrough", "auto"});
+  keys.number({"min_size", "Smaller messages are sent as they are."}, compression.min_bytes,
+              {Unit::bytes, 0, gib});
+  keys.number({"level", "How hard to try, from `1` (fast) to `9`."}, compression.level,
+              {Unit::count, 1, 9});
+  keys.number({"window_bits",
+               "`dedicated`: how far back a message may refer, 2 to the power of it in bytes, and "
+               "with it the memory of a socket."},
+              compression.window_bits, {Unit::count, 9, 15});
+  keys.number({"max_ratio",
+               "How many times as large as its compressed form a message over 1MiB may be; close "
+               "code 1009 above."},
+              compression.ratio_max, {Unit::count, 0, 10'000, "off"});
+}
+
 // What holds for any target: on a route, and in `defaults` for all of them.
 void visit_common(Keys& keys, Route& route) {
   keys.texts({"allowed_origins",
@@ -166,7 +188,9 @@ void visit_common(Keys& keys, Route& route) {
   keys.section({"timeouts", "How long things may take."}, [&] { visit(keys, route.timeouts); });
   keys.section({"keepalive", "How dead connections are found."},
                [&] { visit(keys, route.keepalive); });
-  keys.later({"compression"});
+  keys.section(
+      {"compression", "permessage-deflate, between client and gateway."},
+      [&] { visit(keys, route.compression); }, "mode");
 }
 
 void visit(Keys& keys, HeaderRules& rules) {
@@ -226,6 +250,10 @@ void visit(Keys& keys, HttpTarget& http) {
   keys.flag({"validate_utf8",
              "Whether text messages of either side must be UTF-8; close code 1007 otherwise."},
             http.validate_utf8);
+  keys.choice_of({"compression",
+                  "permessage-deflate between gateway and upstream, on the terms of the route's "
+                  "`compression`, whatever the client has agreed on."},
+                 http.compression, {"off", "shared", "dedicated"});
   keys.number({"response_timeout",
                "Time that the upstream has to begin its response to a request; 504 after it."},
               http.response_timeout_ms, duration);
@@ -457,6 +485,13 @@ void visit(Keys& keys, Config& config) {
   keys.section({"requests", "Bounds of HTTP requests, before a route is known."},
                [&] { visit(keys, config.requests); });
   keys.section({"log", "What is logged, and how."}, [&] { visit(keys, config.log); });
+  keys.section({"memory", "What the process may take."}, [&] {
+    keys.number({"compression",
+                 "Of each worker for permessage-deflate. Above: messages are sent as they are, "
+                 "`dedicated` becomes `shared`, and a message that has to be inflated closes with "
+                 "1013."},
+                config.memory.compression_bytes, {Unit::bytes, 512 * kib, 1024 * gib});
+  });
   keys.section({"shutdown", "What SIGTERM does."}, [&] {
     keys.number({"drain_timeout",
                  "Time that open WebSockets have to close before they are cut; `0`: none."},

@@ -81,8 +81,10 @@ class Keys {
   virtual void json(const Key& key, std::string& field) = 0;
 
   // A mapping with the keys that `body` visits. `body` is not called if the key is absent; the
-  // result says whether it was.
-  virtual bool section(const Key& key, const std::function<void()>& body) = 0;
+  // result says whether it was. If `short_form` is not empty, a text may stand for a mapping with
+  // just this key.
+  virtual bool section(const Key& key, const std::function<void()>& body,
+                       std::string_view short_form) = 0;
   // A section, or the word `off`, which makes `on` false.
   virtual void section_or_off(const Key& key, bool& on, const std::function<void()>& body) = 0;
   // A sequence of mappings: `item` is called with 0, 1, ... It must not be empty. If `short_form`
@@ -106,6 +108,7 @@ class Keys {
     number(key, value, range);
     field = static_cast<Integer>(value);  // the range fits in the field
   }
+  bool section(const Key& key, const std::function<void()>& body) { return section(key, body, {}); }
   void list(const Key& key, const std::function<void(std::size_t)>& item) { list(key, item, {}); }
   template <typename Enum>
   void choice_of(const Key& key, Enum& field, const Words& words) {

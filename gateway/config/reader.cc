@@ -301,10 +301,17 @@ void Reader::json(const Key& key, std::string& field) {
   if (node) field = json_of(*node, findings_).dump();
 }
 
-bool Reader::section(const Key& key, const std::function<void()>& body) {
-  Node* node = find(key, Node::Kind::mapping, "a mapping");
-  if (node) within(*node, body);
-  return node != nullptr;
+bool Reader::section(const Key& key, const std::function<void()>& body,
+                     std::string_view short_form) {
+  Node* node = find(key);
+  if (!node) return false;
+  const bool may_be_short = !short_form.empty();
+  if (may_be_short && node->kind == Node::Kind::scalar) expand(*node, short_form);
+  const auto subject = std::string(key.name) +
+                       (may_be_short ? ": expected a word or a mapping" : ": expected a mapping");
+  if (!is(*node, Node::Kind::mapping, subject)) return false;
+  within(*node, body);
+  return true;
 }
 
 void Reader::section_or_off(const Key& key, bool& on, const std::function<void()>& body) {

@@ -30,7 +30,8 @@ class Reader final : public Keys {
                 Syntax values) override;
   void texts(const Key& key, std::vector<std::string>& field, Syntax syntax) override;
   void json(const Key& key, std::string& field) override;
-  bool section(const Key& key, const std::function<void()>& body) override;
+  bool section(const Key& key, const std::function<void()>& body,
+               std::string_view short_form) override;
   void section_or_off(const Key& key, bool& on, const std::function<void()>& body) override;
   void list(const Key& key, const std::function<void(std::size_t)>& item,
             std::string_view short_form) override;

@@ -12,10 +12,11 @@ const char* label(Initiator initiator) {
 
 const char* label(CloseReason reason) {
   static constexpr std::array<const char*, close_reason_count> names = {
-      "normal",           "going_away",   "application",     "protocol_error", "invalid_data",
-      "unsupported_data", "policy",       "message_too_big", "rate_limited",   "message_timeout",
-      "idle_timeout",     "pong_timeout", "close_timeout",   "slow_consumer",  "plugin_failed",
-      "upstream_failed",  "drain",        "reset",           "lost",           "tls_error"};
+      "normal",           "going_away",      "application",     "protocol_error", "invalid_data",
+      "unsupported_data", "policy",          "message_too_big", "rate_limited",   "message_timeout",
+      "idle_timeout",     "pong_timeout",    "close_timeout",   "slow_consumer",  "overload",
+      "plugin_failed",    "upstream_failed", "drain",           "reset",          "lost",
+      "tls_error"};
   return names[static_cast<std::size_t>(reason)];
 }
 
@@ -33,7 +34,8 @@ const char* label(HandshakeResult result) {
 const char* label(Limit limit) {
   static constexpr std::array<const char*, limit_count> names = {
       "route_connections",   "process_connections", "message_size",   "fragments",
-      "messages_per_second", "bytes_per_second",    "control_frames", "buffer"};
+      "messages_per_second", "bytes_per_second",    "control_frames", "buffer",
+      "compression_memory"};
   return names[static_cast<std::size_t>(limit)];
 }
 

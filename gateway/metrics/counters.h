@@ -59,6 +59,7 @@ enum class CloseReason : std::uint8_t {
   pong_timeout,      // no Close frame can be expected to arrive
   close_timeout,     // the peer did not answer our Close frame
   slow_consumer,     // 1013
+  overload,          // 1013: memory is short
   plugin_failed,     // 1011
   upstream_failed,   // 1014
   drain,             // 1001: shutdown
@@ -101,6 +102,7 @@ enum class Limit : std::uint8_t {
   bytes_per_second,
   control_frames,
   buffer,
+  compression_memory,
   count,
 };
 
@@ -167,6 +169,9 @@ struct RouteCounters {
   std::array<Number, handshake_result_count> handshakes;
   std::array<Number, status_classes.size()> http_responses;  // of plain requests that had a route
   std::array<TrafficCounters, direction_count> traffic;
+  // Messages that were compressed between client and gateway: what they are, what they were on the
+  // wire.
+  std::array<Number, direction_count> compression_raw_bytes, compression_wire_bytes;
   Number pauses, resumes;            // the client's bufferedAmount over high, under low
   Number read_pauses, read_resumes;  // the client's socket not read, read again
   Number paused_ms;                  // time over the high watermark, added at resume or close
@@ -244,6 +249,7 @@ struct WorkerCounters {
   std::vector<RouteCounters> routes;
   ConnectionTable connections;
   Histogram<loop_lag_bounds_us.size()> loop_lag;
+  Number compression_memory_bytes;
   std::array<Number, tls_result_count> tls_handshakes;
 
   RouteCounters& no_route() { return routes.back(); }

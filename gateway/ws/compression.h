@@ -135,6 +135,10 @@ class CompressionPool {
   std::uint64_t take_sent_bytes() { return std::exchange(sent_bytes_, 0); }
 
   std::size_t used_bytes() const { return used_bytes_; }
+  // For the two largest streams that a socket may keep.
+  bool has_room() const {
+    return used_bytes_ + inflater_bytes(15) + deflater_bytes(15) <= bytes_max_;
+  }
   std::size_t bytes_max() const { return bytes_max_; }
 
   // Frees what nobody has used since the last call. Not during an event.

@@ -82,8 +82,9 @@ struct Event {
   bool compressed = false;  // data: the payload is a part of a compressed message, as it came
   // data: the payload was compressed. The frame's pieces are not those that came, and may be empty.
   bool inflated = false;
-  std::uint16_t close_code = 0;   // close: what was received, or 1005; failure: what to send
-  std::uint64_t frame_bytes = 0;  // data, with frame_start, not inflated: the payload that the header announced
+  std::uint16_t close_code = 0;  // close: what was received, or 1005; failure: what to send
+  std::uint64_t frame_bytes =
+      0;  // data, with frame_start, not inflated: the payload that the header announced
   // data, ping, pong: the payload, unmasked. close, failure: the reason, valid UTF-8 of at most 123
   // bytes. Valid until the next receive(), an inflated one until the next next_event().
   MutableBytes payload;
@@ -130,6 +131,7 @@ class Protocol {
   // characters; one that is not UTF-8 is left out.
   void send_close(std::uint16_t code, std::string_view reason, ByteQueue& out);
 
+  bool compresses() const { return compression_.use == Compression::Use::deflate; }
   bool close_sent() const { return close_sent_; }
   // A message has begun and is not finished. False after a close or a failure: it never will be.
   bool in_message() const { return in_message_; }

@@ -110,7 +110,8 @@ struct FakeWebSocket final : ClientSocket {
             .secure = false};
   }
   net::Endpoint local_endpoint() const override { return {}; }
-  void accept_as(std::string_view subprotocol, std::vector<http::Header> headers) override {
+  void accept_as(std::string_view subprotocol, std::vector<http::Header> headers,
+                 std::string_view) override {
     if (state != ReadyState::connecting) return;
     accept(subprotocol);
     accepted_headers = std::move(headers);
@@ -131,7 +132,7 @@ struct FakeWebSocket final : ClientSocket {
     relay = std::move(relay_now);
   }
   void begin_frame(MessageType type, bool message_start, bool message_end,
-                   std::uint64_t payload_bytes) override {
+                   std::uint64_t payload_bytes, bool) override {
     if (state != ReadyState::open) return;
     frame = Frame{type, message_start, message_end, {}};
     frame_bytes = payload_bytes;

@@ -81,7 +81,7 @@ class Server {
 // A worker with one tcp route.
 struct Scene {
   Scene()
-      : context{loop.loop, wheel, buffers, turn, counters},
+      : context{loop.loop, wheel, buffers, turn, counters, compression},
         ticker(loop.loop, [this] { wheel.advance(loop.loop.now_ms()); }) {
     route.name = "tcp";
     route.timeouts.close_ms = 200;
@@ -122,6 +122,7 @@ struct Scene {
   net::IoBuffers buffers;
   Turn turn;
   metrics::WorkerCounters counters{1};
+  ws::CompressionPool compression{64 * 1024 * 1024};
   WorkerContext context;
   uv::Timer ticker;
   config::TcpTarget target;

@@ -351,7 +351,8 @@ class BridgeScene final : private Bridge::Keeper {
   TimerWheel wheel{clock_ms};
   Turn turn;
   metrics::WorkerCounters counters{1};
-  WorkerContext context{loop.loop, wheel, buffers, turn, counters};
+  ws::CompressionPool compression{64 * 1024 * 1024};
+  WorkerContext context{loop.loop, wheel, buffers, turn, counters, compression};
   std::unique_ptr<upstreams::HttpPool> pool = std::make_unique<upstreams::HttpPool>(context);
   http::TrustedProxies trusted;
   config::Route route;

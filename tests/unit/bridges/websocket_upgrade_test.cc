@@ -142,7 +142,7 @@ TEST_CASE("an upgrade has its five fields, and offers no extension") {
                     {"Sec-WebSocket-Extensions", "permessage-deflate"},
                     {"sec-websocket-protocol", "x"}};
   std::vector<http::Header> headers = {{"Host", "example.org"}};
-  add_upgrade_fields(key, protocol_offer(client), headers);
+  add_upgrade_fields(key, protocol_offer(client), "", headers);
   std::string fields;
   for (const auto& [name, value] : headers) fields += name + ": " + value + "\n";
   CHECK(fields ==

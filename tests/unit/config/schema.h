@@ -90,9 +90,14 @@ class SchemaWriter final : public Keys {
 
   void json(const Key& key, std::string&) override { add(key, {{"type", "object"}}, Json()); }
 
-  bool section(const Key& key, const std::function<void()>& body) override {
+  bool section(const Key& key, const std::function<void()>& body,
+               std::string_view short_form) override {
     Json schema = Json::object();
     object(schema, body);
+    if (!short_form.empty()) {
+      const Json short_schema = schema["properties"][std::string(short_form)];
+      schema = {{"anyOf", {short_schema, schema}}};
+    }
     add(key, schema, Json());
     return true;
   }
@@ -187,8 +192,10 @@ class TableWriter final : public Keys {
   }
   void json(const Key& key, std::string&) override { row(key, "any mapping", code("{}")); }
 
-  bool section(const Key& key, const std::function<void()>& body) override {
-    row(key, "mapping", "");
+  bool section(const Key& key, const std::function<void()>& body,
+               std::string_view short_form) override {
+    const std::string alone = " or its `" + std::string(short_form) + "` alone";
+    row(key, "mapping" + (short_form.empty() ? "" : alone), "");
     // `defaults` repeats keys of a route; the text says which.
     if (key.name != "defaults") below(std::string(key.name), body);
     return true;

@@ -293,7 +293,8 @@ struct HttpScene {
   net::IoBuffers buffers;
   Turn turn;
   metrics::WorkerCounters counters{1};
-  WorkerContext context{loop.loop, wheel, buffers, turn, counters};
+  ws::CompressionPool compression{64 * 1024 * 1024};
+  WorkerContext context{loop.loop, wheel, buffers, turn, counters, compression};
   config::Upstream config;
   std::shared_ptr<upstreams::Upstream> upstream;
   upstreams::HttpPool pool{context};

@@ -102,7 +102,8 @@ struct WorkerScene {
   net::IoBuffers buffers;
   Turn turn;
   metrics::WorkerCounters counters{1};
-  WorkerContext context{loop.loop, wheel, buffers, turn, counters};
+  ws::CompressionPool compression{64 * 1024 * 1024};
+  WorkerContext context{loop.loop, wheel, buffers, turn, counters, compression};
 };
 
 }  // namespace sluice::test
