@@ -59,8 +59,12 @@ HandshakeResult result_of(http::Refusal::Kind kind) {
 }  // namespace
 
 Connection::Connection(Worker& worker, std::uint64_t id, std::size_t place, int fd,
-                       const net::Endpoint& peer, const net::TlsContext* tls)
-    : worker_(worker), id_(id), peer_(peer), place_(static_cast<std::uint32_t>(place)) {
+                       const net::Endpoint& peer, const net::TlsContext* tls, Admission admission)
+    : worker_(worker),
+      id_(id),
+      peer_(peer),
+      place_(static_cast<std::uint32_t>(place)),
+      admission_(admission) {
   if (tls != nullptr) {
     phase_ = Phase::securing;
     transport_ = std::make_unique<net::TlsTransport>(worker.loop(), worker.buffers(), fd, *tls,
@@ -78,7 +82,9 @@ Connection::Connection(Worker& worker, std::uint64_t id, std::size_t place, int 
   transport_->read(true);
 }
 
-Connection::~Connection() = default;
+Connection::~Connection() {
+  if (admission_ != Admission::uncounted) worker_.clients().leave(peer_, counted_open_);
+}
 
 // ---- What the transport says
 
@@ -284,6 +290,11 @@ void Connection::handle_request() {
     refuse_for_now(HandshakeResult::draining, "shutting down");
   } else if (worker_.is_full()) {
     refuse_over_limit(metrics::Limit::process_connections, "max_connections");
+  } else if (admission_ == Admission::over_limit) {
+    refuse_over_limit(metrics::Limit::client_connections, "clients.max_connections_per_ip");
+  } else if (worker_.is_short_of_memory()) {
+    counters().limit_rejections[static_cast<std::size_t>(metrics::Limit::memory)].add();
+    refuse_for_now(HandshakeResult::rejected_limit, "short of memory: memory.budget");
   } else if (route_ == nullptr) {
     refuse(HandshakeResult::no_route, 404, "no route for this path");
   } else if (route_->http != nullptr) {
@@ -663,6 +674,10 @@ void Connection::open_session(std::string_view protocol, std::vector<http::Heade
   const std::uint64_t handshake_us = (uv::now_ns() - exchange_->started_ns) / 1000;
   counters().handshake_duration.observe(metrics::handshake_bounds_us, handshake_us);
   counters().connections_opened.add();
+  if (admission_ != Admission::uncounted) {
+    counted_open_ = true;
+    worker_.clients().opened(peer_);
+  }
   transport_->set_user_timeout(route_->session.keepalive.tcp_user_timeout_ms);
   slot_ = &worker_.counters().connections.take(route_->index, transport_->secure());
   session_ = std::make_unique<Session>(ws::Role::server, route_->session, *transport_,
@@ -930,6 +945,24 @@ void Connection::cut() {
   if (session_ != nullptr) {
     session_->abort(metrics::Initiator::gateway, metrics::CloseReason::drain,
                     "shutdown.drain_timeout");
+  }
+  transport_->reset_on_close();
+  finish();
+}
+
+std::uint64_t Connection::held_bytes() const {
+  std::uint64_t bytes = transport_->buffered_bytes();
+  if (session_ != nullptr) bytes += session_->held_bytes();
+  if (slot_ != nullptr) bytes += slot_->upstream_bytes.get() + slot_->upstream_tls_bytes.get();
+  return bytes;
+}
+
+// No Close frame: it would stand behind everything that is to be got rid of.
+void Connection::evict() {
+  if (phase_ == Phase::finished) return;
+  log::warning("evicted", {{"conn", id_}, {"client", peer_.to_string()}, {"bytes", held_bytes()}});
+  if (session_ != nullptr) {
+    session_->abort(metrics::Initiator::gateway, metrics::CloseReason::overload, "memory.budget");
   }
   transport_->reset_on_close();
   finish();

@@ -33,6 +33,9 @@ namespace sluice {
 class Worker;
 struct Exchange;
 
+// How a connection came in: whether its client's connections are counted, and are too many.
+enum class Admission : std::uint8_t { uncounted, counted, over_limit };
+
 class Connection final : private net::Transport::Owner,
                          private Session::Owner,
                          private RelaySession::Owner,
@@ -41,7 +44,7 @@ class Connection final : private net::Transport::Owner,
  public:
   // Takes the fd. `tls` is null for a plain listener; it and the worker outlive the connection.
   Connection(Worker& worker, std::uint64_t id, std::size_t place, int fd, const net::Endpoint& peer,
-             const net::TlsContext* tls);
+             const net::TlsContext* tls, Admission admission);
   ~Connection() override;
 
   // Called by the worker at the end of each turn in which the connection asked for it.
@@ -50,6 +53,10 @@ class Connection final : private net::Transport::Owner,
   void drain();
   // The time for that is over.
   void cut();
+  // Bytes that wait here, in either direction.
+  std::uint64_t held_bytes() const;
+  // Drops it, since memory is short.
+  void evict();
 
   // Where the worker keeps it.
   std::size_t place() const { return place_; }
@@ -170,7 +177,9 @@ class Connection final : private net::Transport::Owner,
   const net::Endpoint peer_;
   std::uint32_t place_;
   Phase phase_ = Phase::reading;
-  bool waking_ = false;  // turn_end() is due
+  Admission admission_;
+  bool counted_open_ = false;  // among its client's WebSockets
+  bool waking_ = false;        // turn_end() is due
   bool draining_ = false;
   bool peer_ended_ = false;
   std::uint64_t opened_ms_ = 0;

@@ -1,5 +1,6 @@
 #include "gateway.h"
 
+#include <malloc.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -15,6 +16,7 @@
 #include "base/build.h"
 #include "base/cores.h"
 #include "base/log.h"
+#include "base/memory.h"
 #include "bridges/http_relay.h"
 #include "bridges/plugin_bridge.h"
 #include "bridges/upstream_request.h"
@@ -116,7 +118,11 @@ struct Gateway::Service {
 };
 
 Gateway::Gateway(config::Config config, std::vector<std::string> plugin_path)
-    : config_(std::move(config)), plugin_path_(std::move(plugin_path)) {
+    : config_(std::move(config)),
+      plugin_path_(std::move(plugin_path)),
+      clients_({.connections_max = config_.clients.connections_max,
+                .handshakes_max = config_.clients.handshakes_max}) {
+  shared_.clients = &clients_;
   // A write to a socket whose peer has gone is an error like others, not the end of the process.
   std::signal(SIGPIPE, SIG_IGN);
   raise_descriptor_limit();
@@ -345,6 +351,8 @@ void Gateway::open_services(std::vector<Error>& errors) {
 
 void Gateway::serve_metrics() {
   sources_.listener = &listener_counters_;
+  sources_.memory = &memory_counters_;
+  memory_counters_.compression_bytes_max.set(config_.memory.compression_bytes * threads_.size());
   sources_.draining = &draining_;
   sources_.plugin_abi = SLUICE_ABI;
   sources_.config_last_reload_success_seconds = unix_seconds();
@@ -395,6 +403,7 @@ int Gateway::run() {
   for (const auto* service : {metrics_.get(), admin_.get()}) {
     if (service != nullptr) service->listener->start();
   }
+  watch_memory();
   report_start();
 
   loop_.run();
@@ -450,10 +459,57 @@ void Gateway::on_accept(net::Listener& listener, int fd, const net::Endpoint& pe
     ::close(fd);
     return report_full();
   }
+  const auto admission = admit(peer);
+  if (!admission) {
+    ::close(fd);
+    return;
+  }
   // Sockets live long and stay where they are: each goes to the worker that has the fewest.
   const auto least = std::ranges::min_element(
       threads_, {}, [](const auto& thread) { return thread->worker->load(); });
-  (*least)->worker->post_connection(fd, peer, tls_[listener.index()].get());
+  (*least)->worker->post_connection(fd, peer, tls_[listener.index()].get(), *admission);
+}
+
+// Nothing if the client is to be turned away at once.
+std::optional<Admission> Gateway::admit(const net::Endpoint& peer) {
+  if (!clients_.active() || trusted_proxies_.contains(peer.ip())) return Admission::uncounted;
+  switch (clients_.enter(peer)) {
+    case ClientCounts::Verdict::welcome:
+      return Admission::counted;
+    case ClientCounts::Verdict::too_many_connections:
+      return Admission::over_limit;
+    case ClientCounts::Verdict::too_many_handshakes:
+      break;
+  }
+  listener_counters_.shed_handshakes.add();
+  return std::nullopt;
+}
+
+// ---- Memory
+
+void Gateway::watch_memory() {
+  std::uint64_t budget = config_.memory.budget_bytes;
+  if (budget == config::Memory::automatic) budget = available_memory() / 10 * 9;
+  const auto on_workers = [this](const std::function<void(Worker&)>& call) {
+    for (const auto& thread : threads_) {
+      Worker& worker = *thread->worker;
+      thread->loop.post([&worker, call] { call(worker); });
+    }
+  };
+  overload_ = std::make_unique<Overload>(
+      loop_, budget, shared_.overload, memory_counters_,
+      Overload::Steps{.shrink =
+                          [on_workers] {
+                            on_workers([](Worker& worker) { worker.shrink(); });
+                            malloc_trim(0);
+                          },
+                      .evict =
+                          [this, on_workers](std::uint64_t bytes) {
+                            const std::uint64_t share = bytes / threads_.size() + 1;
+                            on_workers([share](Worker& worker) { worker.evict(share); });
+                            malloc_trim(0);
+                          }});
+  overload_->start();
 }
 
 void Gateway::report_full() {
@@ -532,6 +588,7 @@ void Gateway::abandon() {
 
 void Gateway::on_worker_empty() {
   if (--workers_left_ > 0) return;
+  overload_.reset();  // it posts to the workers
   overdue_->stop();
   join_workers();
   stop_services();

@@ -8,6 +8,7 @@
 #include <future>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -74,6 +75,8 @@ class Gateway final : private net::Listener::Owner {
   void limit_connections();
   void report_start() const;
   void report_full();
+  std::optional<Admission> admit(const net::Endpoint& peer);
+  void watch_memory();
 
   void on_signal(int number);
   void begin_shutdown();
@@ -89,7 +92,10 @@ class Gateway final : private net::Listener::Owner {
   Shared shared_;
   std::uint32_t connections_shed_above_ = 0;  // closed at accept, for lack of descriptors
   std::uint64_t full_logged_ms_ = 0;
+  ClientCounts clients_;
   metrics::ListenerCounters listener_counters_;
+  metrics::MemoryCounters memory_counters_;
+  std::unique_ptr<Overload> overload_;
   metrics::Sources sources_;
   std::vector<std::unique_ptr<std::atomic<std::uint32_t>>> open_by_route_;
 

@@ -807,6 +807,12 @@ bool Session::takes_bytes() {
   return std::exchange(acknowledged_, acknowledged) != acknowledged;
 }
 
+std::uint64_t Session::held_bytes() const {
+  std::uint64_t bytes = assembler_ == nullptr ? 0 : assembler_->capacity();
+  if (congestion_ != nullptr) bytes += congestion_->stash.capacity() + congestion_->backlog_bytes;
+  return bytes;
+}
+
 // ---- Closing
 
 bool Session::close(std::uint16_t code, std::string_view reason, Initiator initiator) {

@@ -133,6 +133,9 @@ class Session final : private TimerWheel::Entry {
   // Ends the session without a closing handshake.
   void abort(metrics::Initiator initiator, metrics::CloseReason reason, std::string detail);
 
+  // Bytes that are held here beside the transport's: received and not yet delivered, or not yet
+  // sent.
+  std::uint64_t held_bytes() const;
   const SessionEnd* end() const { return end_.get(); }  // null while it lasts
   const Totals& totals() const { return totals_; }
 

@@ -17,6 +17,9 @@ constexpr int wake_rounds_max = 16;
 // Streams and buffers for compression that nobody has used for as long are given back.
 constexpr std::uint64_t compression_spare_ms = 5'000;
 
+// Who holds less is left alone: dropping it would help nobody.
+constexpr std::uint64_t evicted_bytes_min = 16 * 1024;
+
 constexpr std::uint64_t tick_ns = TimerWheel::tick_ms * 1'000'000;
 
 }  // namespace
@@ -43,18 +46,20 @@ Worker::~Worker() {
   loop_.forget(hook_);
 }
 
-void Worker::post_connection(int fd, const net::Endpoint& peer, const net::TlsContext* tls) {
+void Worker::post_connection(int fd, const net::Endpoint& peer, const net::TlsContext* tls,
+                             Admission admission) {
   load_.fetch_add(1, std::memory_order_relaxed);
   shared_.connections.fetch_add(1, std::memory_order_relaxed);
-  loop_.post([this, fd, peer, tls] { add(fd, peer, tls); });
+  loop_.post([this, fd, peer, tls, admission] { add(fd, peer, tls, admission); });
 }
 
-void Worker::add(int fd, const net::Endpoint& peer, const net::TlsContext* tls) {
+void Worker::add(int fd, const net::Endpoint& peer, const net::TlsContext* tls,
+                 Admission admission) {
   // Below 2^53, so that every reader of the log can hold it.
   const std::uint64_t id = (static_cast<std::uint64_t>(index_) << 40) | ++serial_;
   start_ticking();
   connections_.push_back(
-      std::make_unique<Connection>(*this, id, connections_.size(), fd, peer, tls));
+      std::make_unique<Connection>(*this, id, connections_.size(), fd, peer, tls, admission));
   if (draining_) connections_.back()->drain();
 }
 
@@ -144,6 +149,29 @@ const std::string& Worker::http_date() {
     http_date_ms_ = loop_.now_ms();
   }
   return http_date_;
+}
+
+// ---- Memory
+
+void Worker::shrink() {
+  compression_.shrink();
+  buffers_.pool.trim();
+}
+
+void Worker::evict(std::uint64_t bytes) {
+  std::vector<std::pair<std::uint64_t, Connection*>> slow;
+  for (const auto& connection : connections_) {
+    const std::uint64_t held = connection->held_bytes();
+    if (held >= evicted_bytes_min) slow.emplace_back(held, connection.get());
+  }
+  std::ranges::sort(slow, std::greater<>());
+  std::uint64_t freed = 0;
+  for (const auto& [held, connection] : slow) {
+    if (freed >= bytes) break;
+    freed += held;
+    counters_.evicted.add();
+    connection->evict();
+  }
 }
 
 // ---- Shutdown

@@ -13,10 +13,12 @@
 #include "base/timer_wheel.h"
 #include "base/turn.h"
 #include "bridge.h"
+#include "client_counts.h"
 #include "config/config.h"
 #include "connection.h"
 #include "metrics/counters.h"
 #include "net/socket.h"
+#include "overload.h"
 #include "route_table.h"
 #include "upstreams/http_pool.h"
 #include "uv/loop.h"
@@ -29,6 +31,8 @@ namespace sluice {
 struct Shared {
   std::atomic<std::uint32_t> connections{0};  // of all workers, handshaking ones included
   std::uint32_t connections_max = 0;
+  ClientCounts* clients = nullptr;  // null: clients are not counted
+  std::atomic<OverloadLevel> overload{OverloadLevel::none};
 };
 
 class Worker final : private Bridge::Keeper {
@@ -49,15 +53,20 @@ class Worker final : private Bridge::Keeper {
 
   // ---- On any thread
   // Takes an accepted socket. `tls` outlives the worker.
-  void post_connection(int fd, const net::Endpoint& peer, const net::TlsContext* tls);
+  void post_connection(int fd, const net::Endpoint& peer, const net::TlsContext* tls,
+                       Admission admission = Admission::uncounted);
   // Connections it has, those under way to it included.
   std::uint32_t load() const { return load_.load(std::memory_order_relaxed); }
 
   // ---- On the loop's thread
-  void add(int fd, const net::Endpoint& peer, const net::TlsContext* tls);
+  void add(int fd, const net::Endpoint& peer, const net::TlsContext* tls, Admission admission);
   // Closes every connection politely, and cuts those that are left after `timeout_ms`. Calls
   // `on_empty` when none is left.
   void drain(std::uint64_t timeout_ms, std::function<void()> on_empty);
+  // Gives back to the system what is kept for reuse.
+  void shrink();
+  // Drops the clients for which the most bytes wait, until `bytes` are free or none has many.
+  void evict(std::uint64_t bytes);
   // Ends a drain now.
   void cut();
 
@@ -76,6 +85,10 @@ class Worker final : private Bridge::Keeper {
   bool is_full() const {
     return shared_.connections.load(std::memory_order_relaxed) > shared_.connections_max;
   }
+  bool is_short_of_memory() const {
+    return shared_.overload.load(std::memory_order_relaxed) >= OverloadLevel::refuse;
+  }
+  ClientCounts& clients() { return *shared_.clients; }
   bool draining() const { return draining_; }
   const std::string& http_date();
 

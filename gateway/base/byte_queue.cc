@@ -7,11 +7,16 @@
 namespace sluice {
 
 ChunkPool::~ChunkPool() {
+  trim();
+}
+
+void ChunkPool::trim() {
   while (spare_ != nullptr) {
     Chunk* chunk = spare_;
     spare_ = chunk->next;
     delete chunk;
   }
+  spare_count_ = 0;
 }
 
 ChunkPool::Chunk* ChunkPool::take() {

@@ -34,6 +34,8 @@ class ChunkPool {
 
   Chunk* take();
   void give_back(Chunk* chunk);
+  // Frees the unused ones.
+  void trim();
 
  private:
   Chunk* spare_ = nullptr;

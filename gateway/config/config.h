@@ -248,7 +248,16 @@ struct Admin {
   std::string key;      // Authorization: Bearer <key>, or a JWT (HS256) signed with it; empty: open
 };
 
+// Of one client address: an IPv4 address, or an IPv6 network of 64 bits.
+struct Clients {
+  std::uint32_t connections_max = 0;  // max_connections_per_ip: 503; 0: no limit
+  std::uint32_t handshakes_max = 0;   // max_handshakes_per_ip: closed at once; 0: no limit
+};
+
 struct Memory {
+  // budget of the process; `auto`: nine tenths of what the cgroup or the machine has
+  std::uint64_t budget_bytes = automatic;
+  static constexpr std::uint64_t automatic = ~std::uint64_t{0};
   std::uint64_t compression_bytes = 64 * 1024 * 1024;  // compression, of each worker
 };
 
@@ -266,6 +275,7 @@ struct Config {
   std::vector<std::string> trusted_proxies;  // "10.0.0.0/8", "::1", "unix": their X-Forwarded-*
   RequestLimits requests;
   Log log;
+  Clients clients;
   Memory memory;
   Shutdown shutdown;
   std::map<std::string, Plugin> plugins;

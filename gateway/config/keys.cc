@@ -441,6 +441,18 @@ void visit(Keys& keys, Plugin& plugin) {
   keys.json({"config", "Settings for the plugin, which gets them as JSON."}, plugin.config);
 }
 
+// `auto` is no number, so that 0 can be `off`.
+void visit_budget(Keys& keys, Memory& memory) {
+  std::uint64_t bytes = memory.budget_bytes == Memory::automatic ? 0 : memory.budget_bytes;
+  keys.number(
+      {"budget",
+       "Of the whole process. From 85 % on new clients are refused (503), from 90 % on what "
+       "is kept for reuse is given back, from 95 % on the clients with the most bytes "
+       "waiting are dropped. `auto`: nine tenths of what the container or the machine has."},
+      bytes, {Unit::bytes, 1, 1024 * gib, "auto"});
+  memory.budget_bytes = bytes == 0 ? Memory::automatic : bytes;
+}
+
 void visit_routes(Keys& keys, Config& config) {
   Route defaults;
   keys.section({"defaults", "What holds for every route that does not say otherwise."},
@@ -485,12 +497,24 @@ void visit(Keys& keys, Config& config) {
   keys.section({"requests", "Bounds of HTTP requests, before a route is known."},
                [&] { visit(keys, config.requests); });
   keys.section({"log", "What is logged, and how."}, [&] { visit(keys, config.log); });
+  keys.section({"clients",
+                "How much one client address may have: an IPv4 address, or an IPv6 network of 64 "
+                "bits. `trusted_proxies`, and clients of unix sockets, may have any number."},
+               [&] {
+                 keys.number({"max_connections_per_ip", "Connections of one address; 503 above."},
+                             config.clients.connections_max, count_or_off);
+                 keys.number({"max_handshakes_per_ip",
+                              "Connections of one address that are no WebSocket yet; those above "
+                              "are closed at once."},
+                             config.clients.handshakes_max, count_or_off);
+               });
   keys.section({"memory", "What the process may take."}, [&] {
+    visit_budget(keys, config.memory);
     keys.number({"compression",
                  "Of each worker for permessage-deflate. Above: messages are sent as they are, "
                  "`dedicated` becomes `shared`, and a message that has to be inflated closes with "
                  "1013."},
-                config.memory.compression_bytes, {Unit::bytes, 512 * kib, 1024 * gib});
+                config.memory.compression_bytes, {Unit::bytes, 1, 1024 * gib});
   });
   keys.section({"shutdown", "What SIGTERM does."}, [&] {
     keys.number({"drain_timeout",

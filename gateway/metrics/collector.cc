@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "base/build.h"
+#include "base/memory.h"
 #include "metrics/process.h"
 
 namespace sluice::metrics {
@@ -204,6 +205,8 @@ class Scrape {
   void add_buffered_amount();
   void add_pauses();
   void add_slow_consumers();
+  void add_compression();
+  void add_memory();
   void add_liveness();
   void add_upstream_connections();
   void add_upstream_failures();
@@ -264,6 +267,7 @@ Scrape::Scrape(const Sources& sources) : sources_(sources), live_(sources.route_
   add_buffered_amount();
   add_pauses();
   add_slow_consumers();
+  add_compression();
   add_liveness();
   add_upstream_connections();
   add_upstream_failures();
@@ -272,6 +276,7 @@ Scrape::Scrape(const Sources& sources) : sources_(sources), live_(sources.route_
   add_event_loops();
   add_accept_errors();
   add_limit_rejections();
+  add_memory();
 }
 
 void Scrape::look_at_live_sockets() {
@@ -559,6 +564,35 @@ void Scrape::add_slow_consumers() {
   }
 }
 
+void Scrape::add_compression() {
+  MetricFamily& bytes = counter("sluice_compression_bytes_total",
+                                "Payload of messages that were compressed between client and "
+                                "gateway, before and after.");
+  for (const Route& route : routes()) {
+    for (const Direction direction : directions) {
+      const auto stage = [&](const char* name, auto numbers) {
+        Labels labels = route_and_direction(route, direction);
+        labels.push_back({"stage", name});
+        const auto pick = [&](const RouteCounters& c) -> auto& {
+          return (c.*numbers)[direction];
+        };
+        sample(bytes, std::move(labels), route.sum(pick));
+      };
+      stage("raw", &RouteCounters::compression_raw_bytes);
+      stage("compressed", &RouteCounters::compression_wire_bytes);
+    }
+  }
+  MetricFamily& memory =
+      gauge("sluice_compression_memory_bytes", "Memory for compression, and what it may be.");
+  double used = 0;
+  for (const WorkerCounters* worker : sources_.workers) {
+    used += static_cast<double>(worker->compression_memory_bytes.get());
+  }
+  sample(memory, {{"state", "used"}}, used);
+  sample(memory, {{"state", "limit"}},
+         static_cast<double>(sources_.memory->compression_bytes_max.get()));
+}
+
 void Scrape::add_liveness() {
   MetricFamily& rtt =
       histogram("sluice_ping_rtt_seconds", "Time from a ping of the gateway to the client's pong.");
@@ -705,6 +739,35 @@ void Scrape::add_limit_rejections() {
     sample(family, {{"limit", label(static_cast<Limit>(i))}}, count);
   }
   sample(family, {{"limit", "descriptors"}}, static_cast<double>(sources_.listener->shed.get()));
+  sample(family, {{"limit", "client_handshakes"}},
+         static_cast<double>(sources_.listener->shed_handshakes.get()));
+}
+
+void Scrape::add_memory() {
+  const MemoryCounters& counters = *sources_.memory;
+  MetricFamily& budget =
+      gauge("sluice_memory_budget_bytes", "Memory of the process that counts, and its budget.");
+  sample(budget, {{"state", "used"}}, static_cast<double>(anonymous_memory()));
+  sample(budget, {{"state", "limit"}}, static_cast<double>(counters.budget_bytes.get()));
+  sample(gauge("sluice_overload_level",
+               "0: none, 1: new clients are refused, 2: and memory is given back, 3: and the "
+               "slowest clients are dropped."),
+         {}, static_cast<double>(counters.overload_level.get()));
+
+  double refused = 0;
+  for (const Route& route : routes_and_none()) {
+    refused += route.sum([](const RouteCounters& c) -> auto& {
+      return c.limit_rejections[static_cast<std::size_t>(Limit::memory)];
+    });
+  }
+  double evicted = 0;
+  for (const WorkerCounters* worker : sources_.workers) {
+    evicted += static_cast<double>(worker->evicted.get());
+  }
+  MetricFamily& actions = counter("sluice_overload_actions_total", "What was done to save memory.");
+  sample(actions, {{"action", "refuse"}}, refused);
+  sample(actions, {{"action", "shrink"}}, static_cast<double>(counters.shrinks.get()));
+  sample(actions, {{"action", "evict"}}, evicted);
 }
 
 MetricFamily& Scrape::counter(const char* name, const char* help) {

@@ -17,6 +17,7 @@ namespace sluice::metrics {
 struct Sources {
   std::vector<const WorkerCounters*> workers;  // each with route_names.size() + 1 routes
   const ListenerCounters* listener = nullptr;
+  const MemoryCounters* memory = nullptr;
   const std::atomic<bool>* draining = nullptr;
   // Config::routes by index. Unique, and none of them "none": that names the requests without one.
   std::vector<std::string> route_names;

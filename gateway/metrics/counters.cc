@@ -35,7 +35,7 @@ const char* label(Limit limit) {
   static constexpr std::array<const char*, limit_count> names = {
       "route_connections",   "process_connections", "message_size",   "fragments",
       "messages_per_second", "bytes_per_second",    "control_frames", "buffer",
-      "compression_memory"};
+      "compression_memory",  "client_connections",  "memory"};
   return names[static_cast<std::size_t>(limit)];
 }
 

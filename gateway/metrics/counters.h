@@ -103,6 +103,8 @@ enum class Limit : std::uint8_t {
   control_frames,
   buffer,
   compression_memory,
+  client_connections,
+  memory,
   count,
 };
 
@@ -250,16 +252,26 @@ struct WorkerCounters {
   ConnectionTable connections;
   Histogram<loop_lag_bounds_us.size()> loop_lag;
   Number compression_memory_bytes;
+  Number evicted;  // clients that were dropped since memory was short
   std::array<Number, tls_result_count> tls_handshakes;
 
   RouteCounters& no_route() { return routes.back(); }
+};
+
+// What the main thread counts about memory.
+struct MemoryCounters {
+  Number budget_bytes;  // 0: none
+  Number overload_level;
+  Number shrinks;
+  Number compression_bytes_max;  // of all workers
 };
 
 // What the accepting side counts.
 struct ListenerCounters {
   Number accepted;
   Number errors_emfile, errors_enfile, errors_enobufs, errors_other;
-  Number shed;  // accepted and closed at once for lack of descriptors
+  Number shed;             // accepted and closed at once for lack of descriptors
+  Number shed_handshakes;  // ... since their address had too many handshakes
 };
 
 }  // namespace sluice::metrics

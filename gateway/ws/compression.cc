@@ -231,7 +231,10 @@ MutableBytes CompressionPool::buffer(std::vector<std::uint8_t>& bytes) {
 }
 
 void CompressionPool::trim() {
-  if (std::exchange(used_since_trim_, false)) return;
+  if (!std::exchange(used_since_trim_, false)) shrink();
+}
+
+void CompressionPool::shrink() {
   drop_spare();
   inflate_buffer_ = {};
   deflate_buffer_ = {};

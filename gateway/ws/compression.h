@@ -143,6 +143,8 @@ class CompressionPool {
 
   // Frees what nobody has used since the last call. Not during an event.
   void trim();
+  // Frees everything that is not lent. Not during an event.
+  void shrink();
 
  private:
   friend class Inflater;

@@ -21,6 +21,8 @@ class MessageAssembler {
   // Takes a data event. Returns the whole message with its last piece; valid until the next add().
   std::optional<Bytes> add(const Event& data);
 
+  std::size_t capacity() const { return buffer_.capacity(); }
+
  private:
   void append(Bytes piece);
 

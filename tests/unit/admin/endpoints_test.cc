@@ -43,11 +43,13 @@ TEST_CASE("/readyz turns 503 when the process begins to shut down") {
 TEST_CASE("/metrics has the counters of the moment, in the format that Prometheus reads") {
   metrics::WorkerCounters worker(1);
   metrics::ListenerCounters listener;
+  metrics::MemoryCounters memory;
   std::atomic<bool> draining{false};
   metrics::Sources sources;
   sources.workers = {&worker};
   sources.route_names = {"/echo"};
   sources.listener = &listener;
+  sources.memory = &memory;
   sources.draining = &draining;
   const auto endpoint = admin::make_metrics(sources);
   const std::string line = "sluice_connections_opened_total{route=\"/echo\"} ";

@@ -144,6 +144,7 @@ void describe(Values& values, const std::string& name, const HttpTarget& http) {
   values.put(name + "http.rewrite", http.rewrite, fallback.rewrite);
   describe(values, name + "http.headers.", http.headers);
   values.put(name + "http.validate_utf8", http.validate_utf8, fallback.validate_utf8);
+  values.put(name + "http.compression", http.compression, fallback.compression);
   values.put(name + "http.response_timeout_ms", http.response_timeout_ms,
              fallback.response_timeout_ms);
 }
@@ -190,6 +191,14 @@ void describe(Values& values, const std::string& name, const Route& route) {
   PUT(keepalive.ping_interval_ms);
   PUT(keepalive.pong_timeout_ms);
   PUT(keepalive.tcp_user_timeout_ms);
+  const auto* http = std::get_if<HttpTarget>(&route.target);
+  const bool passes = http != nullptr && http->compression == Compression::Mode::off;
+  values.put(name + "compression.mode", route.compression.mode,
+             passes ? Compression::Mode::passthrough : Compression::Mode::off);
+  PUT(compression.level);
+  PUT(compression.min_bytes);
+  PUT(compression.window_bits);
+  PUT(compression.ratio_max);
 #undef PUT
 }
 
@@ -212,6 +221,10 @@ std::string describe(const Config& config) {
   PUT(log.format);
   PUT(log.access);
   PUT(log.query_strings);
+  PUT(clients.connections_max);
+  PUT(clients.handshakes_max);
+  PUT(memory.budget_bytes);
+  PUT(memory.compression_bytes);
   PUT(shutdown.drain_timeout_ms);
 #undef PUT
   for (const auto& listener : config.listeners) describe(values, "listener.", listener);

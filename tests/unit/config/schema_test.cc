@@ -120,9 +120,13 @@ class Walk {
   }
 
   void word_or_object(const Json& choices, Json document, const std::string& pointer) {
-    accepts(document, pointer, choices[0]["const"]);
+    // A word that stands for the mapping, or the short form of it.
+    const bool is_short = choices[0].contains("anyOf");
+    accepts(document, pointer, is_short ? choices[0]["anyOf"][0]["enum"][0] : choices[0]["const"]);
     refuses(document, pointer, "nonsense");
-    fill_required(place(document, pointer), choices.back());
+    Json& section = place(document, pointer);
+    if (!section.is_object()) section = Json::object();
+    fill_required(section, choices.back());
     object(choices.back(), document, pointer);
   }
 
@@ -153,7 +157,9 @@ class Walk {
   }
 
   void alternative(const Json& choice, const Json& document, const std::string& pointer) {
-    for (const Json& word : choice.value("enum", Json::array())) accepts(document, pointer, word);
+    for (const Json& word : choice.value("enum", Json::array())) {
+      if (word != "passthrough") accepts(document, pointer, word);  // for http routes only
+    }
     if (choice.contains("const")) accepts(document, pointer, choice["const"]);
     if (choice.value("type", "") == "boolean") {
       accepts(document, pointer, true);

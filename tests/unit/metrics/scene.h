@@ -15,6 +15,7 @@ struct Scene {
     for (std::size_t i = 0; i < worker_count; ++i) workers.emplace_back(route_names.size());
     for (const WorkerCounters& worker : workers) sources.workers.push_back(&worker);
     sources.listener = &listener;
+    sources.memory = &memory;
     sources.draining = &draining;
     sources.route_names = std::move(route_names);
     sources.plugin_abi = 1;
@@ -43,6 +44,7 @@ struct Scene {
   std::deque<WorkerCounters> workers;
   std::deque<Service> services;
   ListenerCounters listener;
+  MemoryCounters memory;
   std::atomic<bool> draining{false};
   Sources sources;
 };
