@@ -663,7 +663,7 @@ void Connection::open_session(std::string_view protocol, std::vector<http::Heade
   const std::uint64_t handshake_us = (uv::now_ns() - exchange_->started_ns) / 1000;
   counters().handshake_duration.observe(metrics::handshake_bounds_us, handshake_us);
   counters().connections_opened.add();
-  transport_->set_user_timeout(route_->session.keepalive.tcp_user_timeout_ms);
+  transport_->set_user_timeout(worker_.wheel(), route_->session.keepalive.tcp_user_timeout_ms);
   slot_ = &worker_.counters().connections.take(route_->index, transport_->secure());
   session_ = std::make_unique<Session>(ws::Role::server, route_->session, *transport_,
                                        worker_.wheel(), counters(), *slot_,

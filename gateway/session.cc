@@ -764,7 +764,7 @@ void Session::on_deadline() {
     ping_due_ms_ = now + settings_.keepalive.ping_interval_ms;
     // One ping at a time: an unanswered one says all there is to say.
     // In the midst of a frame none can be sent, and what the peer acknowledges of it is watched by
-    // the kernel (keepalive.tcp_user_timeout).
+    // the transport (keepalive.tcp_user_timeout).
     if (pong_due_ms_ == TimerWheel::never && !protocol_.in_frame()) send_ping();
   }
   if (end_ == nullptr) wheel_.set(*this, next_deadline());

@@ -136,10 +136,10 @@ void visit(Keys& keys, Keepalive& keepalive) {
               duration_or_off);
   keys.number({"pong_timeout", "Time that the client has to answer a ping."},
               keepalive.pong_timeout_ms, duration);
-  // An int of milliseconds for the kernel, so less than 25 days.
   keys.number({"tcp_user_timeout",
-               "Time that sent bytes may stay unacknowledged before the kernel "
-               "gives up; `off` leaves the kernel's own."},
+               "Time that sent bytes may stay unacknowledged by the peer's kernel before the "
+               "connection is given up. A peer that does not read, and whose kernel says so, is "
+               "not meant. `off` leaves the kernel's own."},
               keepalive.tcp_user_timeout_ms, {Unit::milliseconds, 0, 24 * day_ms, "off"});
 }
 

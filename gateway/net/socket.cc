@@ -110,6 +110,7 @@ void Socket::write(ByteQueue& queue) {
     const ssize_t written = send_some(fd_.get(), queue);
     if (written >= 0) {
       queue.consume(static_cast<std::size_t>(written));
+      if (send_watch_ != nullptr) send_watch_->on_written();
     } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
       blocked_ = true;
       break;
@@ -132,9 +133,17 @@ void Socket::reset_on_close() {
   setsockopt(fd_.get(), SOL_SOCKET, SO_LINGER, &abort, sizeof abort);
 }
 
-void Socket::set_user_timeout(std::uint64_t timeout_ms) {
-  const auto timeout = static_cast<unsigned int>(timeout_ms);
-  setsockopt(fd_.get(), IPPROTO_TCP, TCP_USER_TIMEOUT, &timeout, sizeof timeout);
+void Socket::set_user_timeout(TimerWheel& wheel, std::uint64_t timeout_ms) {
+  send_watch_.reset();
+  if (timeout_ms == 0) return;
+  SendWatch::Owner& itself = *this;
+  send_watch_ = std::make_unique<SendWatch>(wheel, fd_.get(), timeout_ms, itself);
+}
+
+void Socket::on_unanswered() {
+  if (failed_) return;
+  reset_on_close();  // or the kernel would go on by itself
+  fail(FailureKind::reset, Error{"nothing acknowledged within keepalive.tcp_user_timeout"});
 }
 
 Endpoint Socket::local_endpoint() const {

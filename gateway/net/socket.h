@@ -6,6 +6,7 @@
 
 #include "base/byte_queue.h"
 #include "base/fd.h"
+#include "net/send_watch.h"
 #include "net/transport.h"
 #include "uv/poll.h"
 
@@ -23,12 +24,12 @@ struct IoBuffers {
 };
 
 // Owns the fd. The parts of Transport that are the same with and without TLS.
-class Socket : public Transport, private uv::Poll::Owner {
+class Socket : public Transport, private uv::Poll::Owner, private SendWatch::Owner {
  public:
   void set_owner(Transport::Owner& owner) override { owner_ = &owner; }
   void read(bool wanted) override;
   void reset_on_close() override;
-  void set_user_timeout(std::uint64_t timeout_ms) override;
+  void set_user_timeout(TimerWheel& wheel, std::uint64_t timeout_ms) override;
   SendProgress progress() const override { return send_progress(fd_.get()); }
   Endpoint local_endpoint() const override;
   bool blocked() const override { return blocked_; }
@@ -58,6 +59,7 @@ class Socket : public Transport, private uv::Poll::Owner {
 
  private:
   void on_poll(uv::Poll::Events events) override;
+  void on_unanswered() override;
   bool read_once();
   void watch();
 
@@ -70,6 +72,7 @@ class Socket : public Transport, private uv::Poll::Owner {
   bool write_failed_ : 1 = false;
   bool peeking_ : 1 = false;
   uv::Poll poll_;
+  std::unique_ptr<SendWatch> send_watch_;  // null: none was asked for
 };
 
 // A plain TCP or unix stream.

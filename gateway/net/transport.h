@@ -13,6 +13,7 @@
 #include "base/byte_queue.h"
 #include "base/bytes.h"
 #include "base/result.h"
+#include "base/timer_wheel.h"
 #include "net/address.h"
 #include "net/tcp_info.h"
 
@@ -61,9 +62,10 @@ class Transport {
   // Makes the close a reset (RST): for a peer that is not to get an orderly end.
   virtual void reset_on_close() = 0;
 
-  // How long the peer may leave bytes unacknowledged before the kernel gives up on it; 0: as long
-  // as the kernel thinks right.
-  virtual void set_user_timeout(std::uint64_t timeout_ms) = 0;
+  // How long the peer's kernel may leave what is sent from now on unanswered before the stream has
+  // failed; 0: as long as ours thinks right. A peer that does not read, and whose kernel says so,
+  // is not meant. The wheel outlives the transport.
+  virtual void set_user_timeout(TimerWheel& wheel, std::uint64_t timeout_ms) = 0;
 
   // How far the peer has come with what was flushed. A system call.
   virtual SendProgress progress() const = 0;

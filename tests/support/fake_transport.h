@@ -35,7 +35,9 @@ class FakeTransport final : public net::Transport {
   void reset_on_close() override { reset = true; }
   net::SendProgress progress() const override { return sending; }
   net::Endpoint local_endpoint() const override { return local; }
-  void set_user_timeout(std::uint64_t timeout_ms) override { user_timeout_ms = timeout_ms; }
+  void set_user_timeout(TimerWheel&, std::uint64_t timeout_ms) override {
+    user_timeout_ms = timeout_ms;
+  }
   bool blocked() const override { return blocked_; }
   std::size_t encrypted_bytes() const override { return encrypted; }
 

@@ -42,11 +42,6 @@ TEST_CASE("plain: small messages are not held back to be gathered (TCP_NODELAY)"
   socklen_t size = sizeof on;
   REQUIRE(::getsockopt(stream.server_fd, IPPROTO_TCP, TCP_NODELAY, &on, &size) == 0);
   CHECK(on != 0);
-  stream.transport->set_user_timeout(45'000);
-  unsigned int timeout = 0;
-  size = sizeof timeout;
-  REQUIRE(::getsockopt(stream.server_fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &timeout, &size) == 0);
-  CHECK(timeout == 45'000);
 }
 
 TEST_CASE("plain: what the kernel refuses stays in output(), and leaves by itself, in order") {
