@@ -782,8 +782,9 @@ void Session::check_pong() {
     pong_due_ms_ = TimerWheel::never;
     return;
   }
-  // A peer that sends is alive: its pong stands behind a large message.
-  if (alive_ || takes_bytes()) {
+  // A peer that sends is alive: its pong stands behind a large message. One that has not read what
+  // stands before our ping is slow, and slow_consumer decides about slow ones.
+  if (alive_ || takes_bytes() || has_yet_to_read()) {
     alive_ = false;
     pong_due_ms_ = wheel_.now_ms() + settings_.keepalive.pong_timeout_ms;
     return;
@@ -805,6 +806,16 @@ bool Session::takes_bytes() {
   if (!others_before_) return false;
   const auto acknowledged = static_cast<std::uint32_t>(transport_.progress().acknowledged_bytes);
   return std::exchange(acknowledged_, acknowledged) != acknowledged;
+}
+
+// Other bytes stood before our ping, some still wait to be taken by the peer, and its kernel is
+// there: so is the peer, as far as anybody can know.
+bool Session::has_yet_to_read() {
+  if (!others_before_) return false;
+  const net::SendProgress progress = transport_.progress();
+  // Once its kernel has taken everything, our ping is among it.
+  others_before_ = progress.outstanding || transport_.buffered_bytes() > 0;
+  return others_before_ && !progress.unanswered;
 }
 
 // ---- Closing
