@@ -32,6 +32,7 @@ class Socket : public Transport, private uv::Poll::Owner, private SendWatch::Own
   void set_user_timeout(TimerWheel& wheel, std::uint64_t timeout_ms) override;
   SendProgress progress() const override { return send_progress(fd_.get()); }
   Endpoint local_endpoint() const override;
+  Result<Address> peer_address() const override { return Address::of_peer(fd_.get()); }
   bool blocked() const override { return blocked_; }
 
  protected:

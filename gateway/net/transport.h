@@ -72,6 +72,8 @@ class Transport {
 
   // Our end of the stream. A system call.
   virtual Endpoint local_endpoint() const = 0;
+  // The peer's end, while the stream stands. A system call.
+  virtual Result<Address> peer_address() const = 0;
 
   // The kernel refused bytes at the last flush().
   virtual bool blocked() const = 0;

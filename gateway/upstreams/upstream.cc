@@ -168,6 +168,11 @@ void Endpoint::set_addresses(std::vector<net::Address> addresses) {
   resolved_.store(!addresses_.empty(), std::memory_order_relaxed);
 }
 
+bool Endpoint::has_address(const net::Address& address) const {
+  const std::lock_guard lock(mutex_);
+  return std::ranges::find(addresses_, address) != addresses_.end();
+}
+
 std::string Endpoint::resolve_error() const {
   const std::lock_guard lock(mutex_);
   return resolve_error_;

@@ -40,6 +40,7 @@ class Endpoint {
   // The last good answer of the resolver; empty if there was none yet.
   std::vector<net::Address> addresses() const;
   void set_addresses(std::vector<net::Address> addresses);
+  bool has_address(const net::Address& address) const;
   bool needs_resolving() const { return needs_resolving_; }
   // What the resolver last said if it failed and there are no addresses; empty otherwise, as before
   // its first answer.
