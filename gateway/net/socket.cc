@@ -110,6 +110,7 @@ void Socket::write(ByteQueue& queue) {
     const ssize_t written = send_some(fd_.get(), queue);
     if (written >= 0) {
       queue.consume(static_cast<std::size_t>(written));
+      taken_bytes_ += static_cast<std::uint64_t>(written);
       if (send_watch_ != nullptr) send_watch_->on_written();
     } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
       blocked_ = true;
