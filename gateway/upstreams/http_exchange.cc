@@ -78,6 +78,9 @@ struct HttpExchange::State final : private Turn::Entry,
         upstream_(std::move(upstream)),
         request_(std::move(request)),
         owner_(&owner) {
+    if (request_.handshake_timeout_ms != 0) {
+      answer_due_ms_ = context_.wheel.now_ms() + request_.handshake_timeout_ms;
+    }
     body_left_ = request_.body.length;
     body_ended_ = request_.body.kind == http::BodyFraming::Kind::none;
     upstream_->counters().requests.add();
@@ -279,7 +282,8 @@ struct HttpExchange::State final : private Turn::Entry,
     if (!body_ended_ && transport_->buffered_bytes() == 0) {
       context_.wheel.set(*this, TimerWheel::never);
     } else if (progress || due_ms() == TimerWheel::never) {
-      context_.wheel.set(*this, context_.wheel.now_ms() + request_.response_timeout_ms);
+      context_.wheel.set(*this, std::min(context_.wheel.now_ms() + request_.response_timeout_ms,
+                                         answer_due_ms_));
     }
   }
 
@@ -469,6 +473,7 @@ struct HttpExchange::State final : private Turn::Entry,
   const Endpoint* endpoint_ = nullptr;
 
   // The request.
+  std::uint64_t answer_due_ms_ = TimerWheel::never;  // whatever happens
   std::optional<std::string> unsendable_;
   std::string head_;
   std::uint64_t body_left_ = 0;  // of a body with a length

@@ -115,6 +115,22 @@ TEST_CASE("an upstream that does not answer is a 504") {
   scene.client_ends(1006, "", Initiator::network);
 }
 
+TEST_CASE("an upstream that does not answer in the client's own time is a 504 that names it") {
+  BridgeScene scene([](config::Route& route, config::Upstream&) {
+    std::get<config::HttpTarget>(route.target).response_timeout_ms = 600'000;
+  });
+  scene.open_request();
+  scene.wait(9'000);
+  CHECK(scene.socket.state == ReadyState::connecting);
+  scene.wait(900);  // and before the 10 s of requests.handshake_timeout are over
+  REQUIRE(scene.socket.rejected_response.has_value());
+  CHECK(scene.socket.rejected_response->status == 504);
+  CHECK(scene.socket.rejected_result == HandshakeResult::upstream_timeout);
+  CHECK(scene.socket.named.ends_with(" " + scene.server.address()));
+  CHECK(scene.socket.rejected->reason == scene.server.address() + ": no response in time");
+  scene.client_ends(1006, "", Initiator::network);
+}
+
 TEST_CASE("a client that goes away first takes the attempt with it") {
   BridgeScene scene;
   scene.open_request();
