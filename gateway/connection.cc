@@ -69,6 +69,8 @@ Connection::Connection(Worker& worker, std::uint64_t id, std::size_t place, int 
     transport_ = std::make_unique<net::PlainTransport>(worker.loop(), worker.buffers(), fd,
                                                        static_cast<net::Transport::Owner&>(*this));
   }
+  // Nobody is left to be answered.
+  transport_->tell_resets_at_once();
   const config::RequestLimits& limits = worker.config().requests;
   exchange_ =
       std::make_unique<Exchange>(http::ParserLimits{.headers_max = limits.headers_max,

@@ -47,12 +47,23 @@ void Socket::read(bool wanted) {
   watch();
 }
 
+void Socket::tell_resets_at_once() {
+  tells_resets_ = true;
+  watch();
+}
+
 void Socket::watch() {
-  if (failed_) {
-    poll_.watch(false, false);
-  } else {
-    poll_.watch(reading_ && !ended_, blocked_);
-  }
+  if (failed_) return poll_.watch(false, false);
+  const bool readable = reading_ && !ended_;
+  // The loop tells of a reset as long as it is asked for something, and nobody sends urgent data.
+  const bool resets_only = tells_resets_ && !hung_up_ && !readable && !blocked_;
+  poll_.watch(readable, blocked_, resets_only);
+}
+
+// False if there is none: it is the hang-up that the loop tells of, and would do so for ever.
+bool Socket::take_urgent_byte() {
+  char byte = 0;
+  return ::recv(fd_.get(), &byte, 1, MSG_OOB) == 1;
 }
 
 void Socket::on_poll(uv::Poll::Events events) {
@@ -62,6 +73,10 @@ void Socket::on_poll(uv::Poll::Events events) {
     while (reading_ && !failed_ && !ended_ && read_once()) continue;
     if (!failed_) fail(FailureKind::reset, Error{"connection reset by peer"});
     return;
+  }
+  if (events.urgent && !take_urgent_byte()) {
+    hung_up_ = true;
+    watch();
   }
   // One read a turn: a busy peer must not starve the others.
   if (events.readable && reading_) read_once();

@@ -28,6 +28,7 @@ class Socket : public Transport, private uv::Poll::Owner, private SendWatch::Own
  public:
   void set_owner(Transport::Owner& owner) override { owner_ = &owner; }
   void read(bool wanted) override;
+  void tell_resets_at_once() override;
   void reset_on_close() override;
   void set_user_timeout(TimerWheel& wheel, std::uint64_t timeout_ms) override;
   SendProgress progress() const override { return send_progress(fd_.get()); }
@@ -65,6 +66,7 @@ class Socket : public Transport, private uv::Poll::Owner, private SendWatch::Own
   void on_unanswered() override;
   bool read_once();
   void watch();
+  bool take_urgent_byte();
 
   const Fd fd_;  // closed after poll_, which still names it to the loop
   std::uint64_t taken_bytes_ = 0;
@@ -75,6 +77,8 @@ class Socket : public Transport, private uv::Poll::Owner, private SendWatch::Own
   bool failed_ : 1 = false;
   bool write_failed_ : 1 = false;
   bool peeking_ : 1 = false;
+  bool tells_resets_ : 1 = false;  // while it is neither read nor written to
+  bool hung_up_ : 1 = false;       // both directions have ended: no reset can come
   uv::Poll poll_;
   std::unique_ptr<SendWatch> send_watch_;  // null: none was asked for
 };

@@ -55,6 +55,10 @@ class Transport {
   const ByteQueue& output() const { return output_; }
 
   virtual void read(bool wanted) = 0;
+  // From now on a reset is a failure at once even while nothing is read, and what was not read is
+  // lost. Without it, what came before the reset is kept for read(true), which then finds both. A
+  // FIN waits in either case: the peer's other direction may be open.
+  virtual void tell_resets_at_once() = 0;
   // Hands output() to the kernel as far as it takes it. What is left goes by itself later.
   virtual void flush() = 0;
   // Ends our direction, once everything in output() has left.

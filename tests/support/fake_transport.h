@@ -22,6 +22,7 @@ class FakeTransport final : public net::Transport {
 
   void set_owner(Owner& owner_now) override { owner = &owner_now; }
   void read(bool wanted) override { reading = wanted; }
+  void tell_resets_at_once() override {}
   void flush() override {
     ++flushes;
     if (on_flush) on_flush();
