@@ -161,6 +161,15 @@ std::vector<net::Address> Endpoint::addresses() const {
   return addresses_;
 }
 
+std::vector<net::Address> Endpoint::addresses_in_turn() {
+  const std::lock_guard lock(mutex_);
+  std::vector<net::Address> turned = addresses_;
+  if (turned.size() < 2) return turned;
+  const std::size_t first = connects_++ % turned.size();
+  std::ranges::rotate(turned, turned.begin() + static_cast<std::ptrdiff_t>(first));
+  return turned;
+}
+
 void Endpoint::set_addresses(std::vector<net::Address> addresses) {
   const std::lock_guard lock(mutex_);
   addresses_ = std::move(addresses);

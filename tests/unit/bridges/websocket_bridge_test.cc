@@ -223,6 +223,7 @@ TEST_CASE("while the upstream does not read, neither is the client, and nothing 
                               .frame_start = offset == 0,
                               .frame_end = offset + size == sent.size(),
                               .fin = true,
+                              .compressed = false,
                               .frame_payload_bytes = sent.size(),
                               .payload = as_bytes(std::string_view(sent).substr(offset, size))});
       offset += size;
@@ -432,6 +433,7 @@ TEST_CASE("a client that is not read since the upstream does not read is read ag
                             .frame_start = false,
                             .frame_end = false,
                             .fin = true,
+                            .compressed = false,
                             .frame_payload_bytes = 0,
                             .payload = as_bytes(std::string(64 * 1024, 'x'))});
     scene.settle();
