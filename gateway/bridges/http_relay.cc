@@ -23,9 +23,7 @@ http::Response client_response(const http::ResponseHead& head) {
   return response;
 }
 
-class HttpRelay final : public Relay,
-                        private HttpExchange::Owner,
-                        private OutageWatch::Listener {
+class HttpRelay final : public Relay, private HttpExchange::Owner, private OutageWatch::Listener {
  public:
   HttpRelay(const HttpRoute& route, std::shared_ptr<OutageWatch> outages)
       : route_(&route), outages_(std::move(outages)) {

@@ -1,9 +1,9 @@
 // SendWatch: gives a TCP peer up whose kernel has been silent for too long about what was sent.
 //
-// What TCP_USER_TIMEOUT is for, but for one thing: Linux applies that to a closed window too, however
-// faithfully the peer's kernel answers, and so ends connections to peers that merely do not read
-// (docs/decisions/0006). Looks at the socket every now and then while something is outstanding; an
-// idle one costs nothing. On the worker's thread.
+// What TCP_USER_TIMEOUT is for, but for one thing: Linux applies that to a closed window too,
+// however faithfully the peer's kernel answers, and so ends connections to peers that merely do not
+// read (docs/decisions/0006). Looks at the socket every now and then while something is
+// outstanding; an idle one costs nothing. On the worker's thread.
 #pragma once
 
 #include <cstdint>

@@ -282,8 +282,8 @@ struct HttpExchange::State final : private Turn::Entry,
     if (!body_ended_ && transport_->buffered_bytes() == 0) {
       context_.wheel.set(*this, TimerWheel::never);
     } else if (progress || due_ms() == TimerWheel::never) {
-      context_.wheel.set(*this, std::min(context_.wheel.now_ms() + request_.response_timeout_ms,
-                                         answer_due_ms_));
+      context_.wheel.set(
+          *this, std::min(context_.wheel.now_ms() + request_.response_timeout_ms, answer_due_ms_));
     }
   }
 
@@ -464,8 +464,8 @@ struct HttpExchange::State final : private Turn::Entry,
   Phase phase_ = Phase::connecting;
 
   // The connection.
-  bool kept_ = false;          // it comes from the pool
-  bool flushed_ = false;       // something was sent on it, for this request
+  bool kept_ = false;     // it comes from the pool
+  bool flushed_ = false;  // something was sent on it, for this request
   std::uint64_t taken_before_ = 0;
   bool answered_ = false;      // something has come on it
   bool stream_ended_ = false;  // it said that no more comes

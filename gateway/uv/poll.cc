@@ -11,8 +11,8 @@ Poll::Poll(Loop& loop, int fd, Owner& owner) : handle_(new uv_poll_t), owner_(ow
 }
 
 void Poll::watch(bool readable, bool writable, bool urgent) {
-  const int wanted = (readable ? UV_READABLE : 0) | (writable ? UV_WRITABLE : 0) |
-                     (urgent ? UV_PRIORITIZED : 0);
+  const int wanted =
+      (readable ? UV_READABLE : 0) | (writable ? UV_WRITABLE : 0) | (urgent ? UV_PRIORITIZED : 0);
   if (wanted == watched_) return;
   watched_ = wanted;
   if (wanted == 0) {
