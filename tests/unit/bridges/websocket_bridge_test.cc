@@ -126,8 +126,9 @@ TEST_CASE("an upstream that does not answer in the client's own time is a 504 th
   REQUIRE(scene.socket.rejected_response.has_value());
   CHECK(scene.socket.rejected_response->status == 504);
   CHECK(scene.socket.rejected_result == HandshakeResult::upstream_timeout);
-  CHECK(scene.socket.named.ends_with(" " + scene.server.address()));
-  CHECK(scene.socket.rejected->reason == scene.server.address() + ": no response in time");
+  const std::string& endpoint = scene.service->endpoints().front()->name();
+  CHECK(scene.socket.named == "app " + endpoint);
+  CHECK(scene.socket.rejected->reason == endpoint + ": no response in time");
   scene.client_ends(1006, "", Initiator::network);
 }
 

@@ -10,7 +10,7 @@ using namespace sluice::test;
 
 namespace {
 
-constexpr std::uint64_t timeout_ms = 800;
+constexpr std::uint64_t timeout_ms = 500;
 
 // As if the host were gone: its kernel gets to see no segment any more.
 void vanish(int fd) {
@@ -31,7 +31,7 @@ struct Stream : ServerEnd {
   Stream(const Stream&) = delete;
   Stream& operator=(const Stream&) = delete;
 
-  // Until the kernel has sent something into the closed window that was not answered at once.
+  // More than the peer's kernel takes: its window closes.
   void fill() {
     send(numbered(16 * 1024 * 1024));
     REQUIRE(transport->blocked());
@@ -49,7 +49,7 @@ TEST_CASE("send watch: a peer that does not read, and whose kernel answers, is n
   Stream stream;
   stream.transport->set_user_timeout(stream.wheel, timeout_ms);
   stream.fill();
-  stream.loop.run_for(4 * timeout_ms);
+  stream.loop.run_for(5 * timeout_ms);
   CHECK(stream.owner.told().empty());
   const net::SendProgress progress = stream.transport->progress();
   CHECK(progress.outstanding);
