@@ -166,7 +166,7 @@ std::vector<net::Address> Endpoint::addresses_in_turn() {
   std::vector<net::Address> turned = addresses_;
   if (turned.size() < 2) return turned;
   const std::size_t first = connects_++ % turned.size();
-  std::ranges::rotate(turned, turned.begin() + static_cast<std::ptrdiff_t>(first));
+  std::rotate(turned.begin(), turned.begin() + static_cast<std::ptrdiff_t>(first), turned.end());
   return turned;
 }
 
