@@ -73,6 +73,8 @@ Connection::Connection(Worker& worker, std::uint64_t id, std::size_t place, int 
     transport_ = std::make_unique<net::PlainTransport>(worker.loop(), worker.buffers(), fd,
                                                        static_cast<net::Transport::Owner&>(*this));
   }
+  // Nobody is left to be answered.
+  transport_->tell_resets_at_once();
   const config::RequestLimits& limits = worker.config().requests;
   exchange_ =
       std::make_unique<Exchange>(http::ParserLimits{.headers_max = limits.headers_max,
@@ -678,7 +680,7 @@ void Connection::open_session(std::string_view protocol, std::vector<http::Heade
     counted_open_ = true;
     worker_.clients().opened(peer_);
   }
-  transport_->set_user_timeout(route_->session.keepalive.tcp_user_timeout_ms);
+  transport_->set_user_timeout(worker_.wheel(), route_->session.keepalive.tcp_user_timeout_ms);
   slot_ = &worker_.counters().connections.take(route_->index, transport_->secure());
   session_ = std::make_unique<Session>(ws::Role::server, route_->session, *transport_,
                                        worker_.wheel(), counters(), *slot_,

@@ -764,7 +764,7 @@ void Session::on_deadline() {
     ping_due_ms_ = now + settings_.keepalive.ping_interval_ms;
     // One ping at a time: an unanswered one says all there is to say.
     // In the midst of a frame none can be sent, and what the peer acknowledges of it is watched by
-    // the kernel (keepalive.tcp_user_timeout).
+    // the transport (keepalive.tcp_user_timeout).
     if (pong_due_ms_ == TimerWheel::never && !protocol_.in_frame()) send_ping();
   }
   if (end_ == nullptr) wheel_.set(*this, next_deadline());
@@ -782,8 +782,9 @@ void Session::check_pong() {
     pong_due_ms_ = TimerWheel::never;
     return;
   }
-  // A peer that sends is alive: its pong stands behind a large message.
-  if (alive_ || takes_bytes()) {
+  // A peer that sends is alive: its pong stands behind a large message. One that has not read what
+  // stands before our ping is slow, and slow_consumer decides about slow ones.
+  if (alive_ || takes_bytes() || has_yet_to_read()) {
     alive_ = false;
     pong_due_ms_ = wheel_.now_ms() + settings_.keepalive.pong_timeout_ms;
     return;
@@ -811,6 +812,16 @@ std::uint64_t Session::held_bytes() const {
   std::uint64_t bytes = assembler_ == nullptr ? 0 : assembler_->capacity();
   if (congestion_ != nullptr) bytes += congestion_->stash.capacity() + congestion_->backlog_bytes;
   return bytes;
+}
+
+// Other bytes stood before our ping, some still wait to be taken by the peer, and its kernel is
+// there: so is the peer, as far as anybody can know.
+bool Session::has_yet_to_read() {
+  if (!others_before_) return false;
+  const net::SendProgress progress = transport_.progress();
+  // Once its kernel has taken everything, our ping is among it.
+  others_before_ = progress.outstanding || transport_.buffered_bytes() > 0;
+  return others_before_ && !progress.unanswered;
 }
 
 // ---- Closing

@@ -251,6 +251,7 @@ class Session final : private TimerWheel::Entry {
   void check_pong();
   void look_at_progress();
   bool takes_bytes();
+  bool has_yet_to_read();
   bool is_idle(std::uint64_t now) const;
   void update_reading();
   void count_high_watermark(bool over);

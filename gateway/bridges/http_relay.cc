@@ -4,6 +4,7 @@
 #include <string_view>
 #include <utility>
 
+#include "bridges/outage_watch.h"
 #include "bridges/upstream_failure.h"
 #include "bridges/upstream_request.h"
 #include "http/forward.h"
@@ -22,15 +23,23 @@ http::Response client_response(const http::ResponseHead& head) {
   return response;
 }
 
-class HttpRelay final : public Relay, private HttpExchange::Owner {
+class HttpRelay final : public Relay, private HttpExchange::Owner, private OutageWatch::Listener {
  public:
-  explicit HttpRelay(const HttpRoute& route) : route_(&route) {}
+  HttpRelay(const HttpRoute& route, std::shared_ptr<OutageWatch> outages)
+      : route_(&route), outages_(std::move(outages)) {
+    outages_->add(*this);
+  }
   // For a response that has begun to come.
   HttpRelay(std::unique_ptr<HttpExchange> exchange, const http::ResponseHead& head)
       : exchange_(std::move(exchange)), head_(head) {
     exchange_->set_owner(*this);
     exchange_->pause();
   }
+  ~HttpRelay() override {
+    if (outages_ != nullptr) outages_->remove(*this);
+  }
+  HttpRelay(const HttpRelay&) = delete;
+  HttpRelay& operator=(const HttpRelay&) = delete;
 
   void on_request(const ClientRequest& request, RelayClient& client) override {
     client_ = &client;
@@ -92,6 +101,13 @@ class HttpRelay final : public Relay, private HttpExchange::Owner {
     }
   }
 
+  // A stream of events would go on for ever. What is not answered yet has its response_timeout.
+  void on_endpoint_down(const upstreams::Endpoint& endpoint) override {
+    if (client_ == nullptr || !responded_ || exchange_->endpoint() != &endpoint) return;
+    exchange_->cancel();
+    client_->abort_response(endpoint.name() + ": on_endpoint_down: close");
+  }
+
   void respond(const http::ResponseHead& head) {
     responded_ = true;
     name_upstream();
@@ -109,6 +125,7 @@ class HttpRelay final : public Relay, private HttpExchange::Owner {
   std::size_t high_watermark_bytes() const { return exchange_->request().high_watermark_bytes; }
 
   const HttpRoute* route_ = nullptr;
+  const std::shared_ptr<OutageWatch> outages_;  // null: none that is known
   RelayClient* client_ = nullptr;
   std::unique_ptr<HttpExchange> exchange_;
   const std::optional<http::ResponseHead> head_;  // of a response that has begun
@@ -118,10 +135,15 @@ class HttpRelay final : public Relay, private HttpExchange::Owner {
 
 }  // namespace
 
-HttpRelayFactory::HttpRelayFactory(const HttpRoute& route) : route_(route) {}
+HttpRelayFactory::HttpRelayFactory(const HttpRoute& route)
+    : route_(route), outages_(std::make_shared<OutageWatch>(route.context.loop)) {
+  outages_->watch(route.upstream);
+}
+
+HttpRelayFactory::~HttpRelayFactory() = default;
 
 std::unique_ptr<Relay> HttpRelayFactory::create() {
-  return std::make_unique<HttpRelay>(route_);
+  return std::make_unique<HttpRelay>(route_, outages_);
 }
 
 std::unique_ptr<Relay> relay_response(std::unique_ptr<HttpExchange> exchange,

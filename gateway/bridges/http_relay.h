@@ -10,14 +10,18 @@
 
 namespace sluice::bridges {
 
+class OutageWatch;
+
 class HttpRelayFactory final : public RelayFactory {
  public:
   // The route's target is an HttpTarget.
   explicit HttpRelayFactory(const HttpRoute& route);
+  ~HttpRelayFactory() override;
   std::unique_ptr<Relay> create() override;
 
  private:
   const HttpRoute route_;
+  const std::shared_ptr<OutageWatch> outages_;  // relays may outlive the factory
 };
 
 // Serves a client whose upgrade request the upstream has answered like a plain one: its response's

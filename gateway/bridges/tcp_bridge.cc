@@ -182,7 +182,7 @@ void TcpBridge::on_dialled(upstreams::Dialled dialled) {
   transport_ = std::move(dialled.transport);
   lease_ = std::move(dialled.lease);
   transport_->set_owner(*this);
-  transport_->set_user_timeout(route_.route.keepalive.tcp_user_timeout_ms);
+  transport_->set_user_timeout(route_.context.wheel, route_.route.keepalive.tcp_user_timeout_ms);
   transport_->read(true);
   socket_->accept();
 }

@@ -138,6 +138,8 @@ void WebSocketBridge::on_open(const UpgradeRequest&) {
   handshake_->extensions = extension_offer(client);
   add_upgrade_fields(handshake_->key, handshake_->offered, handshake_->extensions, request.headers);
   request.upgrade = true;
+  // Connecting included: if the client's own deadline came first, it would name nobody.
+  request.handshake_timeout_ms = route.connect_timeout_ms;
   handshake_->exchange =
       std::make_unique<HttpExchange>(route.context, route.pool, route.upstream, std::move(request),
                                      static_cast<HttpExchange::Owner&>(*this));
@@ -215,6 +217,11 @@ void WebSocketBridge::on_exchange_failure(const HttpFailure& failure) {
 
 void WebSocketBridge::refuse(const http::Response& response, HandshakeResult result,
                              std::string_view why) {
+  if (handshake_ != nullptr && handshake_->exchange != nullptr) {
+    const upstreams::Endpoint* const endpoint = handshake_->exchange->endpoint();
+    socket_->name_upstream(shared_.route.upstream->name(),
+                           endpoint == nullptr ? std::string_view() : endpoint->name());
+  }
   socket_->reject_with(response, result, why);
   end_handshake();
 }

@@ -73,7 +73,7 @@ struct Timeouts {
 struct Keepalive {
   std::uint64_t ping_interval_ms = 30'000;  // 0: no pings
   std::uint64_t pong_timeout_ms = 15'000;
-  std::uint64_t tcp_user_timeout_ms = 60'000;  // TCP_USER_TIMEOUT; 0: the kernel's
+  std::uint64_t tcp_user_timeout_ms = 60'000;  // net/send_watch.h; 0: the kernel's
 };
 
 // permessage-deflate (RFC 7692).

@@ -136,10 +136,10 @@ void visit(Keys& keys, Keepalive& keepalive) {
               duration_or_off);
   keys.number({"pong_timeout", "Time that the client has to answer a ping."},
               keepalive.pong_timeout_ms, duration);
-  // An int of milliseconds for the kernel, so less than 25 days.
   keys.number({"tcp_user_timeout",
-               "Time that sent bytes may stay unacknowledged before the kernel "
-               "gives up; `off` leaves the kernel's own."},
+               "Time that sent bytes may stay unacknowledged by the peer's kernel before the "
+               "connection is given up. A peer that does not read, and whose kernel says so, is "
+               "not meant. `off` leaves the kernel's own."},
               keepalive.tcp_user_timeout_ms, {Unit::milliseconds, 0, 24 * day_ms, "off"});
 }
 
@@ -396,7 +396,8 @@ void visit_health(Keys& keys, Upstream& upstream) {
   keys.section({"outlier_detection", "Learns from connections that fail."},
                [&] { visit(keys, upstream.outlier_detection); });
   keys.choice_of({"on_endpoint_down",
-                  "What happens to the clients of an endpoint that fails its health checks."},
+                  "What happens to the clients of an endpoint that fails its health checks: their "
+                  "WebSockets, and responses that have begun."},
                  upstream.on_endpoint_down, {"keep", "close"});
   keys.number(
       {"slow_start", "Time in which an endpoint that came back grows to its share of new clients."},

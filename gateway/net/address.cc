@@ -118,6 +118,15 @@ Result<Address> Address::of_socket(int fd) {
   return address;
 }
 
+Result<Address> Address::of_peer(int fd) {
+  Address address;
+  address.size_ = sizeof address.storage_;
+  if (getpeername(fd, reinterpret_cast<sockaddr*>(&address.storage_), &address.size_) != 0) {
+    return fail_errno("getpeername", errno);
+  }
+  return address;
+}
+
 std::uint16_t Address::port() const {
   if (family() == AF_INET) return ntohs(reinterpret_cast<const sockaddr_in*>(&storage_)->sin_port);
   if (family() == AF_INET6) {

@@ -43,6 +43,8 @@ class Address {
   static Result<Address> parse(std::string_view text);
   // The address that a socket is bound to: tells which port the kernel chose for port 0.
   static Result<Address> of_socket(int fd);
+  // And the one that it is connected to.
+  static Result<Address> of_peer(int fd);
 
   bool operator==(const Address& other) const;
 

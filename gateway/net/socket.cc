@@ -47,12 +47,23 @@ void Socket::read(bool wanted) {
   watch();
 }
 
+void Socket::tell_resets_at_once() {
+  tells_resets_ = true;
+  watch();
+}
+
 void Socket::watch() {
-  if (failed_) {
-    poll_.watch(false, false);
-  } else {
-    poll_.watch(reading_ && !ended_, blocked_);
-  }
+  if (failed_) return poll_.watch(false, false);
+  const bool readable = reading_ && !ended_;
+  // The loop tells of a reset as long as it is asked for something, and nobody sends urgent data.
+  const bool resets_only = tells_resets_ && !hung_up_ && !readable && !blocked_;
+  poll_.watch(readable, blocked_, resets_only);
+}
+
+// False if there is none: it is the hang-up that the loop tells of, and would do so for ever.
+bool Socket::take_urgent_byte() {
+  char byte = 0;
+  return ::recv(fd_.get(), &byte, 1, MSG_OOB) == 1;
 }
 
 void Socket::on_poll(uv::Poll::Events events) {
@@ -62,6 +73,10 @@ void Socket::on_poll(uv::Poll::Events events) {
     while (reading_ && !failed_ && !ended_ && read_once()) continue;
     if (!failed_) fail(FailureKind::reset, Error{"connection reset by peer"});
     return;
+  }
+  if (events.urgent && !take_urgent_byte()) {
+    hung_up_ = true;
+    watch();
   }
   // One read a turn: a busy peer must not starve the others.
   if (events.readable && reading_) read_once();
@@ -110,6 +125,8 @@ void Socket::write(ByteQueue& queue) {
     const ssize_t written = send_some(fd_.get(), queue);
     if (written >= 0) {
       queue.consume(static_cast<std::size_t>(written));
+      taken_bytes_ += static_cast<std::uint64_t>(written);
+      if (send_watch_ != nullptr) send_watch_->on_written();
     } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
       blocked_ = true;
       break;
@@ -132,9 +149,17 @@ void Socket::reset_on_close() {
   setsockopt(fd_.get(), SOL_SOCKET, SO_LINGER, &abort, sizeof abort);
 }
 
-void Socket::set_user_timeout(std::uint64_t timeout_ms) {
-  const auto timeout = static_cast<unsigned int>(timeout_ms);
-  setsockopt(fd_.get(), IPPROTO_TCP, TCP_USER_TIMEOUT, &timeout, sizeof timeout);
+void Socket::set_user_timeout(TimerWheel& wheel, std::uint64_t timeout_ms) {
+  send_watch_.reset();
+  if (timeout_ms == 0) return;
+  SendWatch::Owner& itself = *this;
+  send_watch_ = std::make_unique<SendWatch>(wheel, fd_.get(), timeout_ms, itself);
+}
+
+void Socket::on_unanswered() {
+  if (failed_) return;
+  reset_on_close();  // or the kernel would go on by itself
+  fail(FailureKind::reset, Error{"nothing acknowledged within keepalive.tcp_user_timeout"});
 }
 
 Endpoint Socket::local_endpoint() const {

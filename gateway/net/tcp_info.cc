@@ -12,6 +12,17 @@ namespace {
 // The C library's header names it, which does not go together with the kernel's.
 constexpr unsigned tcp_established = 1;
 
+// The kernel's own words for it: an acknowledgement of anything new puts tcpi_retransmits back to
+// 0, and any at all does so with tcpi_probes. One probe proves nothing: it may have been sent this
+// moment, and kernels answer no more than two a second.
+bool is_unanswered(const tcp_info& info) {
+  if (info.tcpi_probes >= 2) return true;
+  if (info.tcpi_retransmits == 0) return false;
+  // A peer that ran out of room for what its window had promised says so each time it is asked.
+  const bool answered = info.tcpi_last_ack_recv <= info.tcpi_last_data_sent;
+  return info.tcpi_snd_wnd > 0 || !answered;
+}
+
 }  // namespace
 
 SendProgress send_progress(int fd) {
@@ -20,6 +31,7 @@ SendProgress send_progress(int fd) {
   if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) != 0) return {};
   return {.acknowledged_bytes = info.tcpi_bytes_acked,
           .outstanding = info.tcpi_unacked > 0 || info.tcpi_notsent_bytes > 0,
+          .unanswered = is_unanswered(info),
           .peer_ended = info.tcpi_state != tcp_established};
 }
 

@@ -9,8 +9,7 @@ using SSL_CTX = struct ssl_ctx_st;
 
 namespace sluice::net {
 
-// TLS 1.2 or later without renegotiation and compression, with little memory while idle. The end of
-// the stream counts as one with and without close_notify.
+// TLS 1.2 or later without renegotiation and compression, with little memory while idle.
 void apply_tls_rules(SSL_CTX* context);
 
 // Reads a certificate with its chain, leaf first, and its private key; both PEM. Errors name the

@@ -123,7 +123,7 @@ void TlsTransport::decrypt() {
     }
     const int error = SSL_get_error(ssl_.get(), count);
     if (error == SSL_ERROR_ZERO_RETURN) {
-      on_read_end();
+      tell_end();
     } else if (error != SSL_ERROR_WANT_READ) {
       fail_tls("read");
     }
@@ -131,8 +131,19 @@ void TlsTransport::decrypt() {
   }
 }
 
-// The peer's close_notify and its FIN mean the same, and both may come.
+// A FIN without close_notify may be anybody's, who then decides where the stream ends (RFC 8446
+// 6.1). What an upstream says is not to be cut short unnoticed; a WebSocket's client has a Close
+// frame for its end, and an HTTP request ends where it says.
 void TlsTransport::on_read_end() {
+  const bool is_client = context_ == nullptr;
+  if (is_client && established_ && !end_told_) {
+    return fail(FailureKind::tls, Error{"TLS read: end of stream without close_notify"});
+  }
+  tell_end();
+}
+
+// The peer's close_notify and its FIN mean the same, and both may come.
+void TlsTransport::tell_end() {
   if (end_told_) return;
   end_told_ = true;
   owner_->on_end();

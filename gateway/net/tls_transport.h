@@ -29,6 +29,7 @@ class TlsTransport final : public Socket {
   ~TlsTransport() override;
 
   // Begins the handshake of a client, once. `prologue` is sent first, and in the clear.
+  // From then on an end of the stream without close_notify is a failure of it.
   // `server_name` is a DNS name or an IP address, which the server's certificate must be valid for
   // if the context verifies. Whether it succeeds is told by on_secure() or on_failure(), and the
   // latter may come from inside of this call. Whoever calls read(false) in on_secure() finds
@@ -53,6 +54,7 @@ class TlsTransport final : public Socket {
 
   void on_read(MutableBytes bytes) override;
   void on_read_end() override;
+  void tell_end();
 
   void advance_handshake();
   void decrypt();

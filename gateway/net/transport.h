@@ -13,6 +13,7 @@
 #include "base/byte_queue.h"
 #include "base/bytes.h"
 #include "base/result.h"
+#include "base/timer_wheel.h"
 #include "net/address.h"
 #include "net/tcp_info.h"
 
@@ -54,6 +55,10 @@ class Transport {
   const ByteQueue& output() const { return output_; }
 
   virtual void read(bool wanted) = 0;
+  // From now on a reset is a failure at once even while nothing is read, and what was not read is
+  // lost. Without it, what came before the reset is kept for read(true), which then finds both. A
+  // FIN waits in either case: the peer's other direction may be open.
+  virtual void tell_resets_at_once() = 0;
   // Hands output() to the kernel as far as it takes it. What is left goes by itself later.
   virtual void flush() = 0;
   // Ends our direction, once everything in output() has left.
@@ -61,18 +66,25 @@ class Transport {
   // Makes the close a reset (RST): for a peer that is not to get an orderly end.
   virtual void reset_on_close() = 0;
 
-  // How long the peer may leave bytes unacknowledged before the kernel gives up on it; 0: as long
-  // as the kernel thinks right.
-  virtual void set_user_timeout(std::uint64_t timeout_ms) = 0;
+  // How long the peer's kernel may leave what is sent from now on unanswered before the stream has
+  // failed; 0: as long as ours thinks right. A peer that does not read, and whose kernel says so,
+  // is not meant. The wheel outlives the transport.
+  virtual void set_user_timeout(TimerWheel& wheel, std::uint64_t timeout_ms) = 0;
 
   // How far the peer has come with what was flushed. A system call.
   virtual SendProgress progress() const = 0;
 
   // Our end of the stream. A system call.
   virtual Endpoint local_endpoint() const = 0;
+  // The peer's end, while the stream stands. A system call.
+  virtual Result<Address> peer_address() const = 0;
 
   // The kernel refused bytes at the last flush().
   virtual bool blocked() const = 0;
+  // What it has taken since the stream stands, encrypted if there is TLS.
+  virtual std::uint64_t taken_bytes() const = 0;
+  // It takes nothing any more: what was in output() is gone, and was not sent.
+  virtual bool write_failed() const = 0;
   // Bytes of output() that are encrypted already and wait behind TLS.
   virtual std::size_t encrypted_bytes() const { return 0; }
   virtual bool secure() const { return false; }

@@ -81,8 +81,8 @@ void Dial::begin_attempt() {
 }
 
 void Dial::await_address() {
-  const Endpoint& endpoint = *lease_.endpoint();
-  std::vector<net::Address> addresses = endpoint.addresses();
+  Endpoint& endpoint = *lease_.endpoint();
+  std::vector<net::Address> addresses = endpoint.addresses_in_turn();
   if (!addresses.empty()) return connect(std::move(addresses));
   const std::string error = endpoint.resolve_error();
   if (!error.empty()) return fail_attempt(ConnectFailure::unresolved, error);

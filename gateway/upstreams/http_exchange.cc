@@ -78,6 +78,9 @@ struct HttpExchange::State final : private Turn::Entry,
         upstream_(std::move(upstream)),
         request_(std::move(request)),
         owner_(&owner) {
+    if (request_.handshake_timeout_ms != 0) {
+      answer_due_ms_ = context_.wheel.now_ms() + request_.handshake_timeout_ms;
+    }
     body_left_ = request_.body.length;
     body_ended_ = request_.body.kind == http::BodyFraming::Kind::none;
     upstream_->counters().requests.add();
@@ -195,6 +198,7 @@ struct HttpExchange::State final : private Turn::Entry,
     transport_ = std::move(connection.transport);
     lease_ = std::move(connection.lease);
     endpoint_ = lease_.endpoint();
+    taken_before_ = transport_->taken_bytes();
     phase_ = Phase::awaiting;
     parser_.expect(request_.method);
     transport_->set_owner(*this);
@@ -206,8 +210,8 @@ struct HttpExchange::State final : private Turn::Entry,
   }
 
   // A kept connection that ended without a byte of the response was most likely closed for its age
-  // while the request was on its way.
-  bool may_retry() const { return !answered_ && holding_; }
+  // while the request was on its way, or before it had left.
+  bool may_retry() const { return kept_ && !answered_ && holding_; }
 
   void retry() {
     context_.wheel.set(*this, TimerWheel::never);
@@ -238,16 +242,15 @@ struct HttpExchange::State final : private Turn::Entry,
   void flush() {
     if (transport_ == nullptr || broken_) return;
     const std::size_t before = transport_->buffered_bytes();
-    if (before > 0) {
-      flushed_ = true;
-      transport_->flush();
-    }
+    if (before > 0) transport_->flush();
     after_sending(transport_->buffered_bytes() < before);
   }
 
   void on_sent() override { after_sending(true); }
 
   void after_sending(bool progress) {
+    // What the kernel did not take, since the upstream had broken the connection, was not sent.
+    flushed_ = transport_->taken_bytes() != taken_before_;
     if (holding_ && flushed_ && !is_repeatable()) {
       holding_ = false;
       held_ = {};
@@ -267,7 +270,9 @@ struct HttpExchange::State final : private Turn::Entry,
   }
 
   bool request_sent() const {
-    return body_ended_ && flushed_ && (transport_ == nullptr || transport_->buffered_bytes() == 0);
+    if (!body_ended_ || !flushed_) return false;
+    return transport_ == nullptr ||
+           (!transport_->write_failed() && transport_->buffered_bytes() == 0);
   }
 
   // While the upstream has all there is of a body that the client has not sent yet, it is not the
@@ -277,7 +282,8 @@ struct HttpExchange::State final : private Turn::Entry,
     if (!body_ended_ && transport_->buffered_bytes() == 0) {
       context_.wheel.set(*this, TimerWheel::never);
     } else if (progress || due_ms() == TimerWheel::never) {
-      context_.wheel.set(*this, context_.wheel.now_ms() + request_.response_timeout_ms);
+      context_.wheel.set(
+          *this, std::min(context_.wheel.now_ms() + request_.response_timeout_ms, answer_due_ms_));
     }
   }
 
@@ -458,14 +464,16 @@ struct HttpExchange::State final : private Turn::Entry,
   Phase phase_ = Phase::connecting;
 
   // The connection.
-  bool kept_ = false;          // it comes from the pool
-  bool flushed_ = false;       // something was sent on it
+  bool kept_ = false;     // it comes from the pool
+  bool flushed_ = false;  // something was sent on it, for this request
+  std::uint64_t taken_before_ = 0;
   bool answered_ = false;      // something has come on it
   bool stream_ended_ = false;  // it said that no more comes
   std::optional<std::string> broken_;
   const Endpoint* endpoint_ = nullptr;
 
   // The request.
+  std::uint64_t answer_due_ms_ = TimerWheel::never;  // whatever happens
   std::optional<std::string> unsendable_;
   std::string head_;
   std::uint64_t body_left_ = 0;  // of a body with a length

@@ -30,8 +30,9 @@ struct HttpRequest {
   http::BodyFraming body;             // none, length or chunked
   bool upgrade = false;               // a 101 is an answer; the connection is new and never reused
   std::string hash_key = {};
-  std::uint64_t connect_timeout_ms = 10'000;      // for all attempts
-  std::uint64_t response_timeout_ms = 60'000;     // from the request's end to the response's head
+  std::uint64_t connect_timeout_ms = 10'000;   // for all attempts
+  std::uint64_t response_timeout_ms = 60'000;  // from the request's end to the response's head
+  std::uint64_t handshake_timeout_ms = 0;      // from now to the response's head; 0: no such bound
   std::size_t high_watermark_bytes = 256 * 1024;  // of the request's body
   std::size_t low_watermark_bytes = 64 * 1024;
 };

@@ -61,14 +61,21 @@ class HttpPool::Kept final : public Turn::Mortal,
 
   // The pool has removed it.
   void leave() { removed_ = true; }
-  // Then: the connection, or nothing if its end has arrived meanwhile.
+  // Then: the connection, or nothing if its end has arrived meanwhile, or the service has moved.
   std::optional<Idle> release() {
     idle_.transport->read(false);  // which may find it broken
-    if (broken_ || idle_.transport->progress().peer_ended) return {};
+    if (broken_ || idle_.transport->progress().peer_ended || !leads_to_endpoint()) return {};
     return std::move(idle_);
   }
 
  private:
+  // Whoever had the name when the connection was made may have gone, or serve something else now.
+  bool leads_to_endpoint() const {
+    if (!endpoint_->needs_resolving()) return true;
+    const Result<net::Address> address = idle_.transport->peer_address();
+    return address && endpoint_->has_address(*address);
+  }
+
   void on_secure() override {}
   void on_sent() override {}
   // Nobody asked for bytes: whose answer would they be?

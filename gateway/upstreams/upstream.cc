@@ -161,11 +161,25 @@ std::vector<net::Address> Endpoint::addresses() const {
   return addresses_;
 }
 
+std::vector<net::Address> Endpoint::addresses_in_turn() {
+  const std::lock_guard lock(mutex_);
+  std::vector<net::Address> turned = addresses_;
+  if (turned.size() < 2) return turned;
+  const std::size_t first = connects_++ % turned.size();
+  std::rotate(turned.begin(), turned.begin() + static_cast<std::ptrdiff_t>(first), turned.end());
+  return turned;
+}
+
 void Endpoint::set_addresses(std::vector<net::Address> addresses) {
   const std::lock_guard lock(mutex_);
   addresses_ = std::move(addresses);
   resolve_error_.clear();
   resolved_.store(!addresses_.empty(), std::memory_order_relaxed);
+}
+
+bool Endpoint::has_address(const net::Address& address) const {
+  const std::lock_guard lock(mutex_);
+  return std::ranges::find(addresses_, address) != addresses_.end();
 }
 
 std::string Endpoint::resolve_error() const {

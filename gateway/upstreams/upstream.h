@@ -39,7 +39,10 @@ class Endpoint {
 
   // The last good answer of the resolver; empty if there was none yet.
   std::vector<net::Address> addresses() const;
+  // The same, each time with another one first: whoever connects takes them in turn.
+  std::vector<net::Address> addresses_in_turn();
   void set_addresses(std::vector<net::Address> addresses);
+  bool has_address(const net::Address& address) const;
   bool needs_resolving() const { return needs_resolving_; }
   // What the resolver last said if it failed and there are no addresses; empty otherwise, as before
   // its first answer.
@@ -60,6 +63,7 @@ class Endpoint {
 
   mutable std::mutex mutex_;
   std::vector<net::Address> addresses_;  // guarded by mutex_
+  std::size_t connects_ = 0;             // guarded by mutex_
   std::string resolve_error_;            // guarded by mutex_
   std::atomic<bool> resolved_{false};    // addresses_ is not empty
 

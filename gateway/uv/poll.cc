@@ -10,8 +10,9 @@ Poll::Poll(Loop& loop, int fd, Owner& owner) : handle_(new uv_poll_t), owner_(ow
   handle_->data = this;
 }
 
-void Poll::watch(bool readable, bool writable) {
-  const int wanted = (readable ? UV_READABLE : 0) | (writable ? UV_WRITABLE : 0);
+void Poll::watch(bool readable, bool writable, bool urgent) {
+  const int wanted =
+      (readable ? UV_READABLE : 0) | (writable ? UV_WRITABLE : 0) | (urgent ? UV_PRIORITIZED : 0);
   if (wanted == watched_) return;
   watched_ = wanted;
   if (wanted == 0) {
@@ -30,8 +31,9 @@ void Poll::on_events(uv_poll_t* handle, int status, int events) {
     self->owner_.on_poll({.failed = true});
     return;
   }
-  self->owner_.on_poll(
-      {.readable = (events & UV_READABLE) != 0, .writable = (events & UV_WRITABLE) != 0});
+  self->owner_.on_poll({.readable = (events & UV_READABLE) != 0,
+                        .writable = (events & UV_WRITABLE) != 0,
+                        .urgent = (events & UV_PRIORITIZED) != 0});
 }
 
 }  // namespace sluice::uv

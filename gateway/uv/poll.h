@@ -12,6 +12,7 @@ class Poll {
   struct Events {
     bool readable = false;
     bool writable = false;
+    bool urgent = false;  // urgent data has come, or both directions have ended
     bool failed = false;  // error or hang-up: watching has ended, read to learn what happened
   };
 
@@ -26,8 +27,9 @@ class Poll {
   // Makes `fd` non-blocking. The fd must stay open as long as the Poll lives; the owner too.
   Poll(Loop& loop, int fd, Owner& owner);
 
-  // Chooses what to be told about. Costs a system call only when the choice changes.
-  void watch(bool readable, bool writable);
+  // Chooses what to be told about. Costs a system call only when the choice changes. What breaks
+  // the socket is told with any choice but none; `urgent` alone is the least there is to ask for.
+  void watch(bool readable, bool writable, bool urgent = false);
 
  private:
   static void on_events(uv_poll_t* handle, int status, int events);

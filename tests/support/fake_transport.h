@@ -22,12 +22,14 @@ class FakeTransport final : public net::Transport {
 
   void set_owner(Owner& owner_now) override { owner = &owner_now; }
   void read(bool wanted) override { reading = wanted; }
+  void tell_resets_at_once() override {}
   void flush() override {
     ++flushes;
     if (on_flush) on_flush();
     const std::size_t count = std::min(room, output_.size());
     taken += output_.to_string().substr(0, count);
     output_.consume(count);
+    taken_bytes_ += count;
     if (room != unlimited) room -= count;
     blocked_ = !output_.empty();
   }
@@ -35,8 +37,13 @@ class FakeTransport final : public net::Transport {
   void reset_on_close() override { reset = true; }
   net::SendProgress progress() const override { return sending; }
   net::Endpoint local_endpoint() const override { return local; }
-  void set_user_timeout(std::uint64_t timeout_ms) override { user_timeout_ms = timeout_ms; }
+  Result<net::Address> peer_address() const override { return fail("there is none"); }
+  void set_user_timeout(TimerWheel&, std::uint64_t timeout_ms) override {
+    user_timeout_ms = timeout_ms;
+  }
   bool blocked() const override { return blocked_; }
+  std::uint64_t taken_bytes() const override { return taken_bytes_; }
+  bool write_failed() const override { return false; }
   std::size_t encrypted_bytes() const override { return encrypted; }
 
   Owner* owner = nullptr;  // whoever was set last; the test tells it what happens
@@ -54,6 +61,7 @@ class FakeTransport final : public net::Transport {
 
  private:
   bool blocked_ = false;
+  std::uint64_t taken_bytes_ = 0;
 };
 
 }  // namespace sluice::test

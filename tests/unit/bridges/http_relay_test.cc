@@ -481,3 +481,34 @@ TEST_CASE("http relay: the answer to an upgrade is passed on whole, its connecti
     CHECK_FALSE(scene.take_kept());
   }
 }
+
+TEST_CASE("http relay: on_endpoint_down: close breaks off a response in progress, and no other") {
+  for (const auto wish : {config::OnEndpointDown::close, config::OnEndpointDown::keep}) {
+    RelayScene scene;
+    scene.config.on_endpoint_down = wish;
+    scene.config.health_check.emplace().unhealthy_threshold = 1;
+    scene.make_upstream();
+    scene.answer("HTTP/1.1 200 OK\r\n\r\ndata: 1\n\n");
+    scene.begin();
+    scene.relay->on_body_end({});
+    scene.loop.run_until([&] { return !scene.client.body.empty(); });
+    FakeRelayClient waiting;  // has no answer yet
+    scene.server.on_data = {};
+    const std::unique_ptr<Relay> other = scene.factory->create();
+    other->on_request(scene.client_request(), waiting);
+    other->on_body_end({});
+    scene.loop.run_until([&] { return scene.server.peers.size() == 2; });
+
+    scene.upstream->report_check(*scene.upstream->endpoints().front(), false);
+    scene.loop.run_for(20);
+    if (wish == config::OnEndpointDown::close) {
+      CHECK(scene.client.told == "200; 'data: 1\n\n'; abort");
+      CHECK(scene.client.why == scene.server.address() + ": on_endpoint_down: close");
+      CHECK(scene.server.peers.front()->ended);
+    } else {
+      CHECK(scene.client.told == "200");
+      CHECK_FALSE(scene.server.peers.front()->ended);
+    }
+    CHECK(waiting.told.empty());
+  }
+}

@@ -164,6 +164,7 @@ struct Client final : private Bridge::Keeper {
                       .frame_start = true,
                       .frame_end = true,
                       .fin = true,
+                      .compressed = false,
                       .frame_payload_bytes = bytes.size(),
                       .payload = as_bytes(bytes)});
   }

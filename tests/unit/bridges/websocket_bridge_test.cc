@@ -115,6 +115,23 @@ TEST_CASE("an upstream that does not answer is a 504") {
   scene.client_ends(1006, "", Initiator::network);
 }
 
+TEST_CASE("an upstream that does not answer in the client's own time is a 504 that names it") {
+  BridgeScene scene([](config::Route& route, config::Upstream&) {
+    std::get<config::HttpTarget>(route.target).response_timeout_ms = 600'000;
+  });
+  scene.open_request();
+  scene.wait(9'000);
+  CHECK(scene.socket.state == ReadyState::connecting);
+  scene.wait(900);  // and before the 10 s of requests.handshake_timeout are over
+  REQUIRE(scene.socket.rejected_response.has_value());
+  CHECK(scene.socket.rejected_response->status == 504);
+  CHECK(scene.socket.rejected_result == HandshakeResult::upstream_timeout);
+  const std::string& endpoint = scene.service->endpoints().front()->name();
+  CHECK(scene.socket.named == "app " + endpoint);
+  CHECK(scene.socket.rejected->reason == endpoint + ": no response in time");
+  scene.client_ends(1006, "", Initiator::network);
+}
+
 TEST_CASE("a client that goes away first takes the attempt with it") {
   BridgeScene scene;
   scene.open_request();
@@ -207,6 +224,7 @@ TEST_CASE("while the upstream does not read, neither is the client, and nothing 
                               .frame_start = offset == 0,
                               .frame_end = offset + size == sent.size(),
                               .fin = true,
+                              .compressed = false,
                               .frame_payload_bytes = sent.size(),
                               .payload = as_bytes(std::string_view(sent).substr(offset, size))});
       offset += size;
@@ -416,6 +434,7 @@ TEST_CASE("a client that is not read since the upstream does not read is read ag
                             .frame_start = false,
                             .frame_end = false,
                             .fin = true,
+                            .compressed = false,
                             .frame_payload_bytes = 0,
                             .payload = as_bytes(std::string(64 * 1024, 'x'))});
     scene.settle();

@@ -275,6 +275,7 @@ class BridgeScene final : private Bridge::Keeper {
                         .frame_start = start,
                         .frame_end = payload.empty(),
                         .fin = fin,
+                        .compressed = false,
                         .frame_payload_bytes = size,
                         .payload = as_bytes(piece)});
       start = false;
@@ -287,6 +288,7 @@ class BridgeScene final : private Bridge::Keeper {
                       .frame_start = true,
                       .frame_end = false,
                       .fin = true,
+                      .compressed = false,
                       .frame_payload_bytes = announced,
                       .payload = as_bytes(payload)});
   }

@@ -180,6 +180,10 @@ class TlsServer {
     const int value = on ? 1 : 0;
     ::setsockopt(SSL_get_fd(ssl_), IPPROTO_TCP, TCP_CORK, &value, sizeof value);
   }
+  void end(bool notify) {
+    if (notify) SSL_shutdown(ssl_);
+    ::shutdown(SSL_get_fd(ssl_), SHUT_WR);
+  }
   void key_update() { SSL_key_update(ssl_, SSL_KEY_UPDATE_REQUESTED); }
 
   // After join().
@@ -650,6 +654,28 @@ TEST_CASE("dialer: TLS: what the server says right behind the handshake waits fo
   dialling.transport->read(true);
   dialling.loop.run_until([&] { return dialling.user.received == "banner"; });
   dialling.transport.reset();
+}
+
+TEST_CASE("dialer: TLS: the server's close_notify ends the stream, a FIN alone breaks it") {
+  for (const bool notify : {true, false}) {
+    for (const int version : {TLS1_2_VERSION, TLS1_3_VERSION}) {
+      CAPTURE(notify);
+      CAPTURE(version);
+      TlsServer server(certificates().one, {.version_max = version}, [&](TlsServer& self) {
+        self.send("all of it?");
+        self.end(notify);
+      });
+      Dialling dialling;
+      dialling.dial({server.address()}, {.tls = trusting(certificates().one)});
+      REQUIRE(dialling.transport != nullptr);
+      dialling.transport->read(true);
+      dialling.loop.run_until([&] { return !dialling.user.told().empty(); });
+      dialling.loop.run_for(5);
+      CHECK(dialling.user.received == "all of it?");
+      CHECK(dialling.user.told() == (notify ? "end" : "failure tls"));
+      dialling.transport.reset();
+    }
+  }
 }
 
 TEST_CASE("dialer: TLS: a server that speaks something else, or nothing") {

@@ -42,11 +42,6 @@ TEST_CASE("plain: small messages are not held back to be gathered (TCP_NODELAY)"
   socklen_t size = sizeof on;
   REQUIRE(::getsockopt(stream.server_fd, IPPROTO_TCP, TCP_NODELAY, &on, &size) == 0);
   CHECK(on != 0);
-  stream.transport->set_user_timeout(45'000);
-  unsigned int timeout = 0;
-  size = sizeof timeout;
-  REQUIRE(::getsockopt(stream.server_fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &timeout, &size) == 0);
-  CHECK(timeout == 45'000);
 }
 
 TEST_CASE("plain: what the kernel refuses stays in output(), and leaves by itself, in order") {
@@ -105,6 +100,78 @@ TEST_CASE("plain: read(false) leaves bytes in the kernel until read(true)") {
   CHECK(turns < 200);  // and the loop does not spin over them
   stream.transport->read(true);
   stream.loop.run_until([&] { return stream.owner.received == "onetwo"; });
+}
+
+TEST_CASE("plain: while nothing is read a reset is told at once, if that was asked for") {
+  for (const auto& act : std::initializer_list<std::function<void(Stream&)>>{
+           [](Stream&) {},
+           [](Stream& stream) { stream.client.send("unread"); },
+           [](Stream& stream) { stream.client.shutdown(); },
+           [](Stream& stream) { stream.transport->read(true), stream.transport->read(false); },
+       }) {
+    Stream stream(tcp_pair());
+    stream.transport->tell_resets_at_once();
+    act(stream);
+    stream.loop.run_for(5);
+    CHECK(stream.owner.told().empty());
+    stream.client.reset();
+    stream.loop.run_until([&] { return !stream.owner.told().empty(); });
+    CHECK(stream.owner.told() == "failure reset");
+    CHECK(stream.owner.received.empty());
+  }
+}
+
+TEST_CASE("plain: if it was not, what came before a reset is there for whoever reads later") {
+  Stream stream(tcp_pair());
+  stream.client.send("last words");
+  stream.client.reset();
+  stream.loop.run_for(20);
+  CHECK(stream.owner.told().empty());
+  stream.transport->read(true);
+  stream.loop.run_until([&] { return stream.owner.told("failure reset"); });
+  CHECK(stream.owner.received == "last words");
+}
+
+TEST_CASE("plain: neither a FIN nor urgent data is told while nothing is read, and neither spins") {
+  const std::function<void(Stream&)> acts[] = {
+      [](Stream& stream) { stream.client.shutdown(); },
+      [](Stream& stream) { stream.client.shutdown(), stream.transport->shutdown(); },
+      [](Stream& stream) {
+        for (int i = 0; i < 3; ++i) REQUIRE(::send(stream.client.fd(), "!", 1, MSG_OOB) == 1);
+      },
+      [](Stream& stream) {
+        REQUIRE(::send(stream.client.fd(), "!", 1, MSG_OOB) == 1);
+        stream.client.shutdown();
+      },
+  };
+  for (const auto& act : acts) {
+    Stream stream(tcp_pair());
+    stream.transport->tell_resets_at_once();
+    act(stream);
+    int turns = 0;
+    stream.loop.at_turn_end = [&] { ++turns; };
+    stream.loop.run_for(20);
+    CHECK(turns < 200);
+    CHECK(stream.owner.told().empty());
+    CHECK(stream.owner.received.empty());
+  }
+  Stream closed(unix_pair());
+  closed.transport->tell_resets_at_once();
+  closed.client.close();
+  int turns = 0;
+  closed.loop.at_turn_end = [&] { ++turns; };
+  closed.loop.run_for(20);
+  CHECK(turns < 200);
+  CHECK(closed.owner.told().empty());
+}
+
+TEST_CASE("plain: a reset behind urgent data is told as well") {
+  Stream stream(tcp_pair());
+  stream.transport->tell_resets_at_once();
+  REQUIRE(::send(stream.client.fd(), "!", 1, MSG_OOB) == 1);
+  stream.loop.run_for(5);
+  stream.client.reset();
+  stream.loop.run_until([&] { return stream.owner.told() == "failure reset"; });
 }
 
 TEST_CASE("plain: one read a turn, so that a busy peer does not starve the others") {

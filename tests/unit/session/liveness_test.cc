@@ -96,11 +96,48 @@ TEST_CASE("a peer that takes what waits for it is alive: the ping may stand behi
   CHECK(scene.end() == "open");
 }
 
-TEST_CASE("a peer that takes nothing of what waits for it is cut") {
+TEST_CASE("a peer that takes nothing of what waits for it is slow, while its kernel answers") {
   Scene scene(ping_every_30s);
   scene.client_stops_reading();
   scene.send(letters(200'000));
+  scene.transport.sending = {.acknowledged_bytes = 1000, .outstanding = true};
+  scene.wait(600'000);
+  CHECK(scene.end() == "open");
+  CHECK(scene.counters.pong_timeouts.get() == 0);
+  // It reads it all, and answers.
+  scene.transport.sending = {.acknowledged_bytes = 201'000};
+  scene.client_reads();
+  REQUIRE(scene.client_got() == "text (200000 bytes); ping");
+  scene.receive(scene.client.pong(scene.client.last_ping));
+  scene.wait(15'000 + tick);
+  CHECK(scene.end() == "open");
+}
+
+TEST_CASE("a peer that has not read what the kernel holds for it is slow as well") {
+  Scene scene(ping_every_30s);
+  scene.transport.sending = {.acknowledged_bytes = 1000, .outstanding = true};
+  scene.wait(600'000);
+  CHECK(scene.end() == "open");
+}
+
+TEST_CASE("a peer whose kernel does not answer either is cut, whatever waits for it") {
+  Scene scene(ping_every_30s);
+  scene.client_stops_reading();
+  scene.send(letters(200'000));
+  scene.transport.sending = {.outstanding = true, .unanswered = true};
   scene.wait(30'000 + 2 * 15'000 + 3 * tick);
+  CHECK(scene.end() == "gateway pong_timeout 1006 '' unclean");
+}
+
+TEST_CASE("a peer whose kernel has taken our ping, and what came before it, has to answer") {
+  Scene scene(ping_every_30s);
+  scene.transport.sending = {.acknowledged_bytes = 1000, .outstanding = true};
+  scene.wait(60'000);
+  CHECK(scene.end() == "open");
+  scene.transport.sending = {.acknowledged_bytes = 2000};
+  scene.wait(15'000 + tick);  // it has taken some of it since the last look
+  CHECK(scene.end() == "open");
+  scene.wait(15'000 + tick);
   CHECK(scene.end() == "gateway pong_timeout 1006 '' unclean");
 }
 
@@ -115,6 +152,7 @@ TEST_CASE(
     scene.wait(15'000);
   }
   CHECK(scene.end() == "open");
+  scene.transport.sending.outstanding = false;
   scene.wait(2 * 15'000 + 2 * tick);
   CHECK(scene.end() == "gateway pong_timeout 1006 '' unclean");
 }

@@ -261,6 +261,42 @@ TEST_CASE("dial: every address of an endpoint is tried in one attempt") {
   CHECK(scene.retries() == 0);
 }
 
+TEST_CASE("dial: several addresses of one name are taken in turn") {
+  Server one;
+  Server two;
+  Scene scene({"backend:80"});
+  scene.upstream = Upstream::create("up", scene.config).value();
+  scene.at(0).set_addresses(
+      {*net::Address::parse(one.address()), *net::Address::parse(two.address())});
+  for (const Server* const server : {&one, &two, &one, &two}) {
+    scene.start();
+    scene.run();
+    REQUIRE(scene.outcome);
+    CHECK(scene.outcome->transport->peer_address()->to_string() == server->address());
+    scene.outcome.reset();
+  }
+}
+
+TEST_CASE("dial: an attempt that follows one which took too long begins with the next address") {
+  Server silent;
+  Server other;
+  Scene scene({"backend:80"});
+  make_silent(scene.config);
+  scene.config.connect_timeout_ms = 1'000;
+  scene.upstream = Upstream::create("up", scene.config).value();
+  scene.at(0).set_addresses(
+      {*net::Address::parse(silent.address()), *net::Address::parse(other.address())});
+  scene.start({.timeout_ms = 60'000});
+  scene.loop.run_for(20);
+  const Fd first(silent.accept_now());
+  CHECK(first.get() >= 0);
+  scene.pass(1'400);
+  scene.loop.run_for(20);
+  CHECK(silent.accept_now() < 0);
+  const Fd second(other.accept_now());
+  CHECK(second.get() >= 0);
+}
+
 TEST_CASE("dial: a name that is not known yet is waited for") {
   Server server;
   Scene scene({"backend:80"});

@@ -505,9 +505,39 @@ TEST_CASE("exchange: a request that does something each time is not sent twice")
 }
 
 TEST_CASE("exchange: no request is sent on a connection whose end has arrived") {
+  for (const bool with_reset : {false, true}) {
+    CAPTURE(with_reset);
+    StaleScene scene;
+    with_reset ? scene.stale->reset() : scene.stale->close();  // and the loop has not run since
+    CHECK(scene.run(scene.request("POST")) == "200; 'fresh'; end");
+  }
+}
+
+TEST_CASE("exchange: what the kernel did not take was not sent, and is sent on a new connection") {
   StaleScene scene;
-  scene.stale->close();  // and the loop has not run since
-  CHECK(scene.run(scene.request("POST")) == "200; 'fresh'; end");
+  ExchangeOwner owner;
+  HttpExchange& exchange = scene.start(scene.request("POST", length(5)), owner);
+  exchange.send_body(as_bytes("Hello"));
+  exchange.end_body();
+  scene.stale->reset();  // when the connection has been taken from the pool already
+  scene.loop.run_until([&] { return owner.over; });
+  CHECK(owner.log() == "200; 'fresh'; end");
+  CHECK(scene.server.peers.size() == 2);
+  CHECK(scene.server.last().body() == "Hello");
+}
+
+TEST_CASE("exchange: what was not sent, and cannot be sent any more, is told as that") {
+  StaleScene scene;
+  scene.server.stop_listening();
+  ExchangeOwner owner;
+  scene.start(scene.request("POST"), owner);
+  scene.stale->reset();
+  while (!owner.over) {
+    scene.loop.run_for(20);
+    scene.pass(500);
+  }
+  CHECK(owner.log() == "connect 502");
+  CHECK_FALSE(owner.failure->request_sent);
 }
 
 TEST_CASE("exchange: with a part of the response, nothing is sent twice") {

@@ -89,6 +89,24 @@ TEST_CASE("pool: an end that has arrived and was not read yet is noticed by take
   CHECK(scene.connections() == 0);
 }
 
+TEST_CASE("pool: a connection to an address that the endpoint's name has lost is not used") {
+  PoolScene scene;
+  const std::string port = scene.server.address().substr(scene.server.address().rfind(':'));
+  scene.config.endpoints.front().address = "service.example" + port;
+  scene.make_upstream();
+  upstreams::Endpoint& endpoint = *scene.upstream->endpoints().front();
+  const net::Address here = *net::Address::parse(scene.server.address());
+  const net::Address elsewhere = *net::Address::parse("127.0.0.2" + port);
+  endpoint.set_addresses({here});
+  scene.keep(2);
+  endpoint.set_addresses({elsewhere, here});
+  CHECK(scene.take_kept());
+  CHECK(scene.pool.size() == 1);
+  endpoint.set_addresses({elsewhere});
+  CHECK_FALSE(scene.take_kept());
+  CHECK(scene.pool.size() == 0);
+}
+
 TEST_CASE("pool: no more than idle_connections_max are kept, and the oldest goes") {
   HttpScene scene;
   scene.config.idle_connections_max = 2;
