@@ -141,6 +141,7 @@ class Connection final : private net::Transport::Owner,
   void pump_body();
   void end_response();
   void open_session(std::string_view protocol, std::vector<http::Header> headers = {});
+  std::string_view loggable_protocol() const;
   void receive_early();
 
   void give_to_relay(std::unique_ptr<Relay> relay);
