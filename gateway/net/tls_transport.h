@@ -69,8 +69,8 @@ class TlsTransport final : public Socket {
 
   const TlsContext* context_;  // null for a client
   std::unique_ptr<SSL, Free> ssl_;
-  ByteQueue encrypted_;    // and the prologue of a client
-  MutableBytes received_;  // of the present on_read(), not yet taken by OpenSSL
+  ByteQueue encrypted_;       // and the prologue of a client
+  MutableBytes received_;     // of the present on_read(), not yet taken by OpenSSL
   unsigned key_updates_ = 0;  // of the peer, since its last byte of data
   bool established_ = false;
   bool shutdown_wanted_ = false;

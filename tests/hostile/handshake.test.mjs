@@ -1,7 +1,8 @@
-// Rows 1, 6 to 13, 17 to 20 and 22: opening handshakes, each sent to a route with an upstream, which
+// Rows 1, 6 to 13, 17 to 20, 22, 26 and 48: opening handshakes, each sent to a route with an upstream, which
 // must not hear of those that are refused.
 import assert from 'node:assert/strict';
-import { echoConfig, slowness } from '../support/gateway.mjs';
+import { Client } from '../support/client.mjs';
+import { echoConfig, slowness, until, withGateway } from '../support/gateway.mjs';
 import { RawSocket, frame, upgrade } from '../support/raw.mjs';
 import { each, hostileTable } from './table.mjs';
 import { Upstream } from './upstream.mjs';
@@ -253,5 +254,24 @@ hostileTable('Handshakes', {
       socket.destroy();
       assert.equal(ending, 'end');
       return bytes.length === 0 ? 'closed without an answer' : bytes.toString();
+    } },
+
+  { row: 26, input: 'PROXY, version 1, from a stranger', expected: '501 and close', // an unknown method
+    run: (gateway) => answer(gateway, raw(`PROXY TCP4 10.0.0.1 10.0.0.2 1 2\r\n${appText}`)) },
+  { row: 26, input: 'PROXY, version 2, of 65535 bytes', expected: '400 and close',
+    run: (gateway) => answer(gateway, Buffer.concat([
+      Buffer.from('0d0a0d0a000d0a515549540a2111ffff', 'hex'), Buffer.alloc(65535)])) },
+
+  { row: 48, input: 'more clients than max_connections', expected: '503 before the 101, Retry-After: 1',
+    async run() {
+      let seen;
+      await withGateway(echoConfig({ max_connections: 1 }), async (small) => {
+        const client = await Client.open(small.url());
+        const { status, headers } = await Client.refused(small.url());
+        await client.close(1000);
+        await until(async () => (await small.get('/nowhere')).status === 404, 'there is room again');
+        seen = `${status} before the 101, Retry-After: ${headers['retry-after']}`;
+      });
+      return seen;
     } },
 ]);
