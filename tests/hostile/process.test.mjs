@@ -16,8 +16,9 @@ const folder = temporaryFolder();
 const stalledMs = 1500 + 500 * slowness; // a stall takes one second of a deadline, however long it is
 
 
-// What `sluice check`, or `run`, makes of a file: "2 at 3:5", with the place of the first mistake.
-async function checked(text, command = ['check']) {
+// What `sluice check`, or `run`, makes of a file: its exit code, whether it says where a mistake is,
+// and `why` if that is among what it says.
+async function checked(text, command = ['check'], why = '') {
   const file = path.join(temporaryFolder(), 'routes.yaml');
   fs.writeFileSync(file, text);
   const start = performance.now();
@@ -27,8 +28,8 @@ async function checked(text, command = ['check']) {
   if (took > 2000 * slowness) return `${code} after ${took} ms`;
   if (/"(started|listening)"/.test(stdout)) return 'started';
   assert.ok(stderr.length < 50_000, 'the message is no bomb itself');
-  const place = /routes\.yaml:(\d+:\d+): /.exec(stderr)?.[1];
-  return `${code}${place ? ' with the place' : ''}`;
+  const place = /routes\.yaml:\d+:\d+: /.test(stderr) ? ' with the place' : '';
+  return `${code}${place}${why && stderr.includes(`: ${why}`) ? `: ${why}` : ''}`;
 }
 
 const good = `listeners: [{ address: "127.0.0.1:0" }]
@@ -132,16 +133,22 @@ hostileTable('The process', {
       return 'others served';
     } },
 
-  ...each(52, {
-    'aliases of aliases': bomb, 'an alias': 'a: &a 1\nb: *a\n', 'a merge key': 'a: &a { b: 1 }\nc: { <<: *a }\n',
-    'a merge key that merges itself': 'a: &a\n  <<: *a\n',
-    '10,000 levels of lists': `routes: ${'['.repeat(10_000)}\n`, '10,000 levels of mappings': `a: ${'{a: '.repeat(10_000)}`,
-    '65 levels': `a: ${'['.repeat(65)}${']'.repeat(65)}\n`,
-    'a duplicate key': `${good}routes: []\nroutes: []\n`, 'an unknown key': `${good}rotes: []\n`,
-    'a tab': 'listeners:\n\t- address: 127.0.0.1:0\n', 'NUL': 'listeners:\0\n',
-    'a tag': 'routes: !!python/object/apply:os.system ["true"]\n', 'two documents': `${good}---\n${good}`,
-    'no UTF-8': Buffer.from([0x61, 0x3a, 0x20, 0xff, 0x0a]),
-  }, '2 with the place', (_, text) => checked(text)),
+  ...[
+    ['aliases of aliases', bomb, 'aliases (*) are not supported'],
+    ['an anchor', 'workers: &a 1\n', 'anchors (&) are not supported'],
+    ['a merge key that merges itself', 'log: &a\n  <<: *a\n', 'merge keys (<<) are not supported'],
+    ['10,000 levels of lists', `routes: ${'['.repeat(10_000)}\n`, 'nested more than 64 levels deep'],
+    ['10,000 levels of mappings', `a: ${'{a: '.repeat(10_000)}`, 'nested more than 64 levels deep'],
+    ['65 levels', `a: ${'['.repeat(65)}${']'.repeat(65)}\n`, 'nested more than 64 levels deep'],
+    ['a duplicate key', `${good}routes: []\nroutes: []\n`, 'duplicate key "routes"'],
+    ['an unknown key', `${good}rotes: []\n`, 'unknown key "rotes" (did you mean "routes"?)'],
+    ['a tab', 'listeners:\n\t- address: 127.0.0.1:0\n', 'a tab in the indentation'],
+    ['NUL', 'listeners:\0\n', 'a NUL byte is not allowed'],
+    ['a tag', 'routes: !!python/object/apply:os.system ["true"]\n', 'tags (!) are not supported'],
+    ['two documents', `${good}---\n${good}`, 'only one document is allowed'],
+    ['no UTF-8', Buffer.from([0x61, 0x3a, 0x20, 0xff, 0x0a]), 'not valid UTF-8'],
+  ].map(([input, text, why]) =>
+    ({ row: 52, input, expected: `2 with the place: ${why}`, run: () => checked(text, ['check'], why) })),
   { row: 52, input: '100 MB', expected: '2', run: () => checked(Buffer.alloc(100_000_000, '# comment\n')) },
   { row: 52, input: 'a file that never ends', expected: '2', run: async () => `${(await sluice(['check', '/dev/zero'])).code}` },
 
