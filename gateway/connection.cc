@@ -686,13 +686,20 @@ void Connection::open_session(std::string_view protocol, std::vector<http::Heade
                                        worker_.wheel(), counters(), *slot_,
                                        static_cast<Session::Owner&>(*this), std::move(compression));
   access_log::open(worker_.config().log, subject(), exchange_->request(),
-                   {.protocol = protocol_,
+                   {.protocol = loggable_protocol(),
                     .extensions = agreed,
                     .tls = transport_->tls_version(),
                     .handshake_us = handshake_us});
   transport_->read(true);
   if (draining_) session_->drain();
   wake();
+}
+
+// What the route does not list is the client's own word, and for some upstreams a token.
+std::string_view Connection::loggable_protocol() const {
+  const auto& listed = route_->config.subprotocols;
+  const bool known = std::find(listed.begin(), listed.end(), protocol_) != listed.end();
+  return protocol_.empty() || known ? protocol_ : "[redacted]";
 }
 
 // Accepted outside of an event of ours: what came after the request is still held.

@@ -151,6 +151,7 @@ class Connection final : private net::Transport::Owner,
   void open_session(std::string_view protocol, std::vector<http::Header> headers = {},
                     std::string_view extensions = {});
   ws::Compression agree_on_compression(std::string& answer);
+  std::string_view loggable_protocol() const;
   void receive_early();
 
   void give_to_relay(std::unique_ptr<Relay> relay);

@@ -18,6 +18,10 @@ constexpr std::size_t encrypted_bytes_high = 64 * 1024;
 // What OpenSSL may add to that by itself.
 constexpr std::size_t encrypted_bytes_max = 2 * encrypted_bytes_high;
 
+// Changes of the peer's keys without a byte of data between them. Nobody honest needs a second one,
+// and each is work (RFC 8446 4.6.3 sets no limit, and neither does OpenSSL).
+constexpr unsigned key_updates_max = 32;
+
 }  // namespace
 
 TlsTransport::TlsTransport(uv::Loop& loop, IoBuffers& buffers, int fd, const TlsContext& context,
@@ -46,6 +50,8 @@ void TlsTransport::use_own_bio() {
   BIO_set_data(bio, this);
   BIO_set_init(bio, 1);
   SSL_set_bio(ssl_.get(), bio, bio);  // one reference: ssl_ owns it
+  SSL_set_msg_callback(ssl_.get(), &TlsTransport::on_protocol_message);
+  SSL_set_msg_callback_arg(ssl_.get(), this);
 }
 
 TlsTransport::~TlsTransport() = default;
@@ -117,7 +123,13 @@ void TlsTransport::decrypt() {
   while (!failed()) {
     ERR_clear_error();
     const int count = SSL_read(ssl_.get(), buffers_.decrypted.get(), IoBuffers::receive_bytes);
+    if (key_updates_ > key_updates_max) {
+      write(encrypted_);
+      fail(FailureKind::tls, Error{"TLS flood: new keys over and over"});
+      return;
+    }
     if (count > 0) {
+      key_updates_ = 0;
       owner_->on_receive({buffers_.decrypted.get(), static_cast<std::size_t>(count)});
       continue;
     }
@@ -198,6 +210,13 @@ std::string TlsTransport::reason_of_failure() const {
   // "certificate verify failed: certificate has expired"
   return std::string(reason) + ": " +
          X509_verify_cert_error_string(SSL_get_verify_result(ssl_.get()));
+}
+
+void TlsTransport::on_protocol_message(int written, int, int content_type, const void* bytes,
+                                       std::size_t size, SSL*, void* transport) {
+  if (written != 0 || content_type != SSL3_RT_HANDSHAKE || size == 0) return;
+  if (*static_cast<const unsigned char*>(bytes) != SSL3_MT_KEY_UPDATE) return;
+  ++static_cast<TlsTransport*>(transport)->key_updates_;
 }
 
 const BIO_METHOD* TlsTransport::bio_method() {

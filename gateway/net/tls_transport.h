@@ -62,6 +62,8 @@ class TlsTransport final : public Socket {
   void fail_tls(const char* what);
   std::string reason_of_failure() const;
 
+  static void on_protocol_message(int written, int version, int content_type, const void* bytes,
+                                  std::size_t size, SSL* ssl, void* transport);
   static const BIO_METHOD* bio_method();
   static int bio_read(BIO* bio, char* out, int size);
   static int bio_write(BIO* bio, const char* bytes, int size);
@@ -69,8 +71,9 @@ class TlsTransport final : public Socket {
 
   const TlsContext* context_;  // null for a client
   std::unique_ptr<SSL, Free> ssl_;
-  ByteQueue encrypted_;    // and the prologue of a client
-  MutableBytes received_;  // of the present on_read(), not yet taken by OpenSSL
+  ByteQueue encrypted_;       // and the prologue of a client
+  MutableBytes received_;     // of the present on_read(), not yet taken by OpenSSL
+  unsigned key_updates_ = 0;  // of the peer, since its last byte of data
   bool established_ = false;
   bool shutdown_wanted_ = false;
   bool close_notify_sent_ = false;

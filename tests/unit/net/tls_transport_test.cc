@@ -59,9 +59,9 @@ class TlsClient {
     return text;
   }
   // RFC 8446 4.6.3: the peer has to answer with a KeyUpdate of its own.
-  bool ask_for_new_keys() {
-    return SSL_key_update(ssl_.get(), SSL_KEY_UPDATE_REQUESTED) == 1 &&
-           SSL_do_handshake(ssl_.get()) == 1;
+  bool ask_for_new_keys() { return change_keys(SSL_KEY_UPDATE_REQUESTED); }
+  bool change_keys(int kind = SSL_KEY_UPDATE_NOT_REQUESTED) {
+    return SSL_key_update(ssl_.get(), kind) == 1 && SSL_do_handshake(ssl_.get()) == 1;
   }
   void close_notify() { SSL_shutdown(ssl_.get()); }
   std::string server_name() {
@@ -259,7 +259,7 @@ TEST_CASE("TLS: a client that asks for new keys and reads no answer is cut (RFC 
   std::atomic<bool> go{false};
   stream.start_client([&](TlsClient& client) {
     while (!go) std::this_thread::yield();
-    for (int i = 0; i < 20'000 && client.ask_for_new_keys(); ++i) continue;
+    for (int i = 0; i < 20'000 && client.ask_for_new_keys() && client.send("x"); ++i) continue;
   });
   stream.loop.run_until([&] { return stream.owner.told("secure"); });
   stream.send(numbered(16 * 1024 * 1024));
@@ -267,6 +267,28 @@ TEST_CASE("TLS: a client that asks for new keys and reads no answer is cut (RFC 
   go = true;
   stream.loop.run_until([&] { return stream.owner.told("failure tls"); });
   CHECK(stream.owner.why.find("flood") != std::string::npos);
+}
+
+TEST_CASE("TLS: a client that changes its keys over and over and says nothing is cut") {
+  TlsStream stream;
+  stream.start_client([&](TlsClient& client) {
+    for (int i = 0; i < 20'000 && client.change_keys(); ++i) continue;
+    client.read(1);
+  });
+  stream.loop.run_until([&] { return stream.owner.told("failure tls"); });
+  CHECK(stream.owner.why == "TLS flood: new keys over and over");
+}
+
+TEST_CASE("TLS: new keys as often as there is something to say are nobody's trouble") {
+  TlsStream stream;
+  stream.with_client([&](TlsClient& client) {
+    for (int i = 0; i < 200; ++i) {
+      REQUIRE(client.change_keys());
+      REQUIRE(client.send("x"));
+    }
+  });
+  stream.loop.run_until([&] { return stream.owner.received.size() == 200; });
+  CHECK_FALSE(stream.owner.told("failure tls"));
 }
 
 TEST_CASE("TLS: much comes in while much goes out") {
