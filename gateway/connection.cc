@@ -69,7 +69,22 @@ Connection::Connection(Worker& worker, std::uint64_t id, std::size_t place, int 
     transport_ = std::make_unique<net::PlainTransport>(worker.loop(), worker.buffers(), fd,
                                                        static_cast<net::Transport::Owner&>(*this));
   }
-  const config::RequestLimits& limits = worker.config().requests;
+  begin();
+}
+
+Connection::Connection(Worker& worker, std::uint64_t id, std::size_t place,
+                       std::unique_ptr<net::Transport> transport, const net::Endpoint& peer)
+    : worker_(worker),
+      id_(id),
+      peer_(peer),
+      place_(static_cast<std::uint32_t>(place)),
+      transport_(std::move(transport)) {
+  transport_->set_owner(static_cast<net::Transport::Owner&>(*this));
+  begin();
+}
+
+void Connection::begin() {
+  const config::RequestLimits& limits = worker_.config().requests;
   exchange_ =
       std::make_unique<Exchange>(http::ParserLimits{.headers_max = limits.headers_max,
                                                     .head_bytes_max = limits.head_bytes_max,
