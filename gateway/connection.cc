@@ -257,8 +257,13 @@ void Connection::read_requests(MutableBytes bytes) {
   }
   if (phase_ == Phase::open) {
     exchange_.reset();
-    // The first frame may have come with the request.
+    // The first frame may have come with the request, and so may the end of all.
     if (!bytes.empty()) session_->receive(bytes);
+    if (peer_ended_) session_->on_peer_end();
+  } else if (phase_ == Phase::deciding && peer_ended_) {
+    // As on_end() has it; for an upgrade that was held until an earlier answer was complete.
+    count_handshake(HandshakeResult::aborted);
+    finish();
   } else if (phase_ == Phase::relaying) {
     if (!bytes.empty()) exchange_->relay->receive(bytes);
     if (peer_ended_) exchange_->relay->on_client_end();
