@@ -103,11 +103,13 @@ class FuzzRelay final : public Relay {
     if (client_ == nullptr) return;
     events_.call([&] { do_something(cast_.input.byte()); });
   }
-  void let_go() {
+  // Its upstream keeps nobody waiting, and in the end it times out.
+  void let_go(bool give_up) {
     if (client_ == nullptr) return;
     events_.call([&] {
       body_paused_ = false;
       client_->resume_body();
+      if (give_up) client_->abort_response("fuzz");
     });
   }
 
