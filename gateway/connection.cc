@@ -73,9 +73,25 @@ Connection::Connection(Worker& worker, std::uint64_t id, std::size_t place, int 
     transport_ = std::make_unique<net::PlainTransport>(worker.loop(), worker.buffers(), fd,
                                                        static_cast<net::Transport::Owner&>(*this));
   }
+  begin();
+}
+
+Connection::Connection(Worker& worker, std::uint64_t id, std::size_t place,
+                       std::unique_ptr<net::Transport> transport, const net::Endpoint& peer)
+    : worker_(worker),
+      id_(id),
+      peer_(peer),
+      place_(static_cast<std::uint32_t>(place)),
+      admission_(Admission::uncounted),
+      transport_(std::move(transport)) {
+  transport_->set_owner(static_cast<net::Transport::Owner&>(*this));
+  begin();
+}
+
+void Connection::begin() {
   // Nobody is left to be answered.
   transport_->tell_resets_at_once();
-  const config::RequestLimits& limits = worker.config().requests;
+  const config::RequestLimits& limits = worker_.config().requests;
   exchange_ =
       std::make_unique<Exchange>(http::ParserLimits{.headers_max = limits.headers_max,
                                                     .head_bytes_max = limits.head_bytes_max,
@@ -250,8 +266,13 @@ void Connection::read_requests(MutableBytes bytes) {
   }
   if (phase_ == Phase::open) {
     exchange_.reset();
-    // The first frame may have come with the request.
+    // The first frame may have come with the request, and so may the end of all.
     if (!bytes.empty()) session_->receive(bytes);
+    if (peer_ended_) session_->on_peer_end();
+  } else if (phase_ == Phase::deciding && peer_ended_) {
+    // As on_end() has it; for an upgrade that was held until an earlier answer was complete.
+    count_handshake(HandshakeResult::aborted);
+    finish();
   } else if (phase_ == Phase::relaying) {
     if (!bytes.empty()) exchange_->relay->receive(bytes);
     if (peer_ended_) exchange_->relay->on_client_end();

@@ -45,6 +45,9 @@ class Connection final : private net::Transport::Owner,
   // Takes the fd. `tls` is null for a plain listener; it and the worker outlive the connection.
   Connection(Worker& worker, std::uint64_t id, std::size_t place, int fd, const net::Endpoint& peer,
              const net::TlsContext* tls, Admission admission);
+  // Over a plain transport that is there already, as tests have it.
+  Connection(Worker& worker, std::uint64_t id, std::size_t place,
+             std::unique_ptr<net::Transport> transport, const net::Endpoint& peer);
   ~Connection() override;
 
   // Called by the worker at the end of each turn in which the connection asked for it.
@@ -128,6 +131,7 @@ class Connection final : private net::Transport::Owner,
   void on_request_timeout();
 
   // HTTP
+  void begin();
   void await_request();
   void read_requests(MutableBytes bytes);
   void hold(Bytes bytes);

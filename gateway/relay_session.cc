@@ -33,9 +33,10 @@ void RelaySession::start() {
   started_ = true;
   relay_->on_request(request_, *this);
   if (state_ != State::answering) return;
-  // RFC 9110 10.1.1: the client may wait for this before it sends the body.
+  // RFC 9110 10.1.1: the client may wait for this before it sends the body. Once the answer has
+  // begun, it would stand in the midst of it.
   const http::Request& request = request_.request;
-  if (request.has_body && request.version_minor > 0 &&
+  if (!responded_ && request.has_body && request.version_minor > 0 &&
       request.has_token("expect", "100-continue")) {
     http::Response go_on;
     go_on.status = 100;

@@ -619,6 +619,7 @@ void Session::update_buffered() {
   slot_.buffered_tls_bytes.set(transport_.encrypted_bytes());
   slot_.buffered_bytes.set(amount - transport_.encrypted_bytes());
   totals_.buffered_bytes_max = std::max<std::uint64_t>(totals_.buffered_bytes_max, amount);
+  if (end_ != nullptr) return;  // finish() has settled the accounts
   if (!over_high_ && transport_.blocked() && amount > settings_.buffers.high_watermark_bytes) {
     over_high_watermark();
   } else if (over_high_ && amount <= settings_.buffers.low_watermark_bytes) {

@@ -48,18 +48,35 @@ Worker::~Worker() {
 
 void Worker::post_connection(int fd, const net::Endpoint& peer, const net::TlsContext* tls,
                              Admission admission) {
-  load_.fetch_add(1, std::memory_order_relaxed);
-  shared_.connections.fetch_add(1, std::memory_order_relaxed);
+  count_connection();
   loop_.post([this, fd, peer, tls, admission] { add(fd, peer, tls, admission); });
 }
 
 void Worker::add(int fd, const net::Endpoint& peer, const net::TlsContext* tls,
                  Admission admission) {
-  // Below 2^53, so that every reader of the log can hold it.
-  const std::uint64_t id = (static_cast<std::uint64_t>(index_) << 40) | ++serial_;
   start_ticking();
-  connections_.push_back(
-      std::make_unique<Connection>(*this, id, connections_.size(), fd, peer, tls, admission));
+  keep(std::make_unique<Connection>(*this, next_id(), connections_.size(), fd, peer, tls, admission));
+}
+
+void Worker::add(std::unique_ptr<net::Transport> transport, const net::Endpoint& peer) {
+  count_connection();
+  start_ticking();
+  keep(std::make_unique<Connection>(*this, next_id(), connections_.size(), std::move(transport),
+                                    peer));
+}
+
+void Worker::count_connection() {
+  load_.fetch_add(1, std::memory_order_relaxed);
+  shared_.connections.fetch_add(1, std::memory_order_relaxed);
+}
+
+// Below 2^53, so that every reader of the log can hold it.
+std::uint64_t Worker::next_id() {
+  return (static_cast<std::uint64_t>(index_) << 40) | ++serial_;
+}
+
+void Worker::keep(std::unique_ptr<Connection> connection) {
+  connections_.push_back(std::move(connection));
   if (draining_) connections_.back()->drain();
 }
 

@@ -60,6 +60,8 @@ class Worker final : private Bridge::Keeper {
 
   // ---- On the loop's thread
   void add(int fd, const net::Endpoint& peer, const net::TlsContext* tls, Admission admission);
+  // The same for a plain transport that nobody has posted: tests have theirs in memory.
+  void add(std::unique_ptr<net::Transport> transport, const net::Endpoint& peer);
   // Closes every connection politely, and cuts those that are left after `timeout_ms`. Calls
   // `on_empty` when none is left.
   void drain(std::uint64_t timeout_ms, std::function<void()> on_empty);
@@ -96,6 +98,9 @@ class Worker final : private Bridge::Keeper {
   // Bridge::Keeper
   void on_bridge_done(Bridge& bridge) override;
 
+  std::uint64_t next_id();
+  void count_connection();
+  void keep(std::unique_ptr<Connection> connection);
   void turn_end();
   bool run_woken();
   void destroy_retired();

@@ -6,6 +6,7 @@
 
 #include "base/field.h"
 #include "base/percent.h"
+#include "base/utf8.h"
 
 namespace sluice {
 namespace {
@@ -66,6 +67,9 @@ Result<std::string> normalise_literal(std::string_view segment) {
     } else {
       append_escape(out, c);
     }
+  }
+  if (!is_valid_utf8(as_bytes(percent_decode(out)))) {
+    return fail("escapes that are not UTF-8 never reach a route");
   }
   // RFC 3986 5.2.4: requests lose their dot segments before they are routed.
   const std::string_view name = std::string_view(out).substr(0, out.find(';'));

@@ -294,6 +294,10 @@ TEST_CASE("RFC 9110 10.1.1: who waits for 100 gets it, unless the relay has answ
   CHECK(refused.got().starts_with("HTTP/1.1 503 "));
   CHECK(refused.session->closes());  // the body was not read
   CHECK(refused.responses == "503 full;");
+  Exchanged begun(request);
+  begun.script.on_request = [&](RelayClient& client) { client.respond(begun.head(200)); };
+  begun.start();
+  CHECK(begun.got().find("100 Continue") == std::string::npos);
 }
 
 TEST_CASE("a refusal leaves the connection open, if no body is on its way") {

@@ -112,6 +112,23 @@ TEST_CASE("relaying: a socket may be opened behind a relayed request") {
   CHECK(house.script.told == "open /echo; text 'Hi'");
 }
 
+TEST_CASE("relaying: a socket behind a relayed request hears that its client closed meanwhile") {
+  for (const bool at_once : {true, false}) {
+    CAPTURE(at_once);
+    House house;
+    if (!at_once) house.script.on_open = [](ClientSocket&, const UpgradeRequest&) {};
+    const auto client = house.connect();
+    client->send(post("body") + upgrade() + (at_once ? house.peer.text("Hi") : ""));
+    client->shutdown();
+    house.until_told(house.relay, "POST /echo; body 'body'; end");
+    house.loop.run_for(20);  // the end of the stream comes while the relay answers
+    answer(*house.relay.last, "plain");
+    house.until_told(house.script, at_once ? "open /echo; text 'Hi'; close 1006 '' unclean"
+                                           : "open /echo; close 1006 '' unclean");
+    house.all(*client);
+  }
+}
+
 TEST_CASE("relaying: a kept connection has its deadlines again") {
   House idle(hurry);
   idle.relay.on_body_end = [](RelayClient& client) { answer(client, "x"); };

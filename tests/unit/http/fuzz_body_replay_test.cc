@@ -1,6 +1,6 @@
 #define LLVMFuzzerTestOneInput fuzz_body_target
 #include "fuzz/fuzz_body.cc"
-#include "fuzz_replay.h"
+#include "support/fuzz_replay.h"
 
 namespace {
 

@@ -1,5 +1,5 @@
 #define LLVMFuzzerTestOneInput fuzz_http_target
-#include "fuzz_replay.h"
+#include "support/fuzz_replay.h"
 
 #include "fuzz/fuzz_http.cc"
 

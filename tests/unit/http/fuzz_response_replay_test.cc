@@ -1,6 +1,6 @@
 #define LLVMFuzzerTestOneInput fuzz_response_target
 #include "fuzz/fuzz_response.cc"
-#include "fuzz_replay.h"
+#include "support/fuzz_replay.h"
 
 namespace {
 

@@ -173,6 +173,7 @@ TEST_CASE("malformed patterns say what is wrong with them") {
   CHECK(add_error("", "/a%2fb") == "\"%2f\" never reaches a route");
   CHECK(add_error("", "/a%00") == "\"%00\" never reaches a route");
   CHECK(add_error("", "/a%5C") == "\"%5C\" never reaches a route");
+  CHECK(add_error("", "/a%ff") == "escapes that are not UTF-8 never reach a route");
   CHECK(add_error("", "/100%").starts_with("\"%\" must be followed by two hexadecimal digits"));
   CHECK(add_error("", "/a/../b") == "\".\" and \"..\" are not allowed as segments");
   CHECK(add_error("", "/%2e%2E") == "\".\" and \"..\" are not allowed as segments");

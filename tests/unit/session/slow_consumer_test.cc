@@ -114,6 +114,18 @@ TEST_CASE("the time over the watermark is counted once when the socket ends over
   CHECK(scene.counters.paused_ms.get() == 4'000);
 }
 
+TEST_CASE("a socket that has ended does not go over the watermark any more") {
+  Scene scene(buffers(config::SlowConsumer::pause));
+  scene.client_stops_reading();
+  for (int i = 0; i < 11; ++i) scene.send(message_98);  // the kernel is asked when the turn ends
+  scene.receive(scene.client.close(1000));
+  CHECK(scene.end() == "client normal 1000 '' clean");
+  CHECK(scene.session->buffered_amount() > 1000);
+  CHECK_FALSE(scene.slot.paused.load());
+  CHECK(scene.counters.pauses.get() == 0);
+  CHECK(scene.counters.resumes.get() == 0);
+}
+
 TEST_CASE("pause: over the limit the client is closed with 1013") {
   Scene scene(buffers(config::SlowConsumer::pause));
   scene.client_stops_reading();

@@ -39,14 +39,14 @@ inline void replay_corpus(FuzzTarget target, const std::string& name) {
   for (const std::string& input : inputs) run_target(target, input);
 }
 
-inline void replay_mutations(FuzzTarget target, const std::string& name) {
+inline void replay_mutations(FuzzTarget target, const std::string& name, int rounds = 4000) {
   const std::vector<std::string> inputs = fuzz_corpus(name);
   std::minstd_rand random(1);
   constexpr std::string_view alphabet(
       "\r\n \t:;,/\\%.?#*\0\x7f\x80"
       "aA0=",
       22);
-  for (int round = 0; round < 4000; ++round) {
+  for (int round = 0; round < rounds; ++round) {
     std::string input = inputs[random() % inputs.size()];
     for (auto edits = 1 + random() % 3; edits > 0 && !input.empty(); --edits) {
       const std::size_t at = random() % input.size();
