@@ -25,7 +25,8 @@ struct MessagePiece {
   bool frame_start;    // the first piece of its frame
   bool frame_end;      // the last piece of its frame
   bool fin;            // its frame is the last of the message
-  bool compressed = false;  // the message passes as it came, for a peer that has agreed to inflate it
+  bool compressed =
+      false;  // the message passes as it came, for a peer that has agreed to inflate it
   std::uint64_t frame_payload_bytes;  // with frame_start: of the whole frame, as announced
   Bytes payload;
 };

@@ -55,7 +55,8 @@ void Worker::post_connection(int fd, const net::Endpoint& peer, const net::TlsCo
 void Worker::add(int fd, const net::Endpoint& peer, const net::TlsContext* tls,
                  Admission admission) {
   start_ticking();
-  keep(std::make_unique<Connection>(*this, next_id(), connections_.size(), fd, peer, tls, admission));
+  keep(std::make_unique<Connection>(*this, next_id(), connections_.size(), fd, peer, tls,
+                                    admission));
 }
 
 void Worker::add(std::unique_ptr<net::Transport> transport, const net::Endpoint& peer) {

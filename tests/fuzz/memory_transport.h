@@ -71,7 +71,7 @@ class MemoryTransport final : public net::Transport {
     flush();
   }
   void reset_on_close() override { wire_.broken = true; }
-  void set_user_timeout(std::uint64_t) override {}
+  void set_user_timeout(TimerWheel&, std::uint64_t) override {}
   net::SendProgress progress() const override {
     return {.acknowledged_bytes = wire_.from_gateway.size(), .outstanding = wire_.room == 0};
   }
