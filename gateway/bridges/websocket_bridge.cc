@@ -161,7 +161,6 @@ std::string WebSocketBridge::extension_offer(const ClientRequest& client) {
 
 Result<ws::Compression> WebSocketBridge::agree_on_compression(const std::string& answer) const {
   if (answer.empty()) return ws::Compression{};
-  if (handshake_->extensions.empty()) return fail("an extension was not offered");
   const SessionSettings& settings = shared_.upstream_settings.session;
   if (shared_.upstream_compression() == Mode::off) {
     if (!ws::answers_offers(answer, handshake_->extensions)) {
@@ -191,7 +190,7 @@ void WebSocketBridge::on_response(const http::ResponseHead& head) {
 
 void WebSocketBridge::switch_protocols(const http::ResponseHead& head) {
   HttpExchange& exchange = *handshake_->exchange;
-  auto switched = verify_switch(head, handshake_->key, handshake_->offered);
+  auto switched = verify_switch(head, handshake_->key, handshake_->offered, handshake_->extensions);
   if (!switched) return refuse_switch(switched.error().message);
   auto compression = agree_on_compression(switched->extensions);
   if (!compression) return refuse_switch(compression.error().message);

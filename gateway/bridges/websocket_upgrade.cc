@@ -51,7 +51,7 @@ void add_upgrade_fields(std::string_view key, std::string_view offered, std::str
 // RFC 6455 4.1, what a client checks of the server's response. Two fields where one is meant are
 // two opinions, and somebody else may have followed the other one.
 Result<Switched> verify_switch(const http::ResponseHead& head, std::string_view key,
-                               std::string_view offered) {
+                               std::string_view offered, std::string_view extensions) {
   if (head.version_minor < 1) return fail("a 101 of HTTP/1.0");
   if (head.count("Upgrade") != 1 ||
       !equals_ignoring_case(head.header("Upgrade").value_or(""), "websocket")) {
@@ -63,6 +63,9 @@ Result<Switched> verify_switch(const http::ResponseHead& head, std::string_view 
   }
   if (head.header("Sec-WebSocket-Accept") != ws::accept_key(key)) {
     return fail("Sec-WebSocket-Accept is wrong");
+  }
+  if (head.count("Sec-WebSocket-Extensions") != 0 && extensions.empty()) {
+    return fail("an extension was not offered");
   }
   if (head.count("Sec-WebSocket-Protocol") > 1) return fail("there are two subprotocols");
 

@@ -29,8 +29,9 @@ struct Switched {
   std::vector<http::Header> headers;  // for the client, such as Set-Cookie
 };
 
-// Checks a 101 that answers a request with these fields. The error is a short sentence for the log.
+// Checks a 101 that answers a request with these fields, but for what it agrees to of the
+// extensions that were offered. The error is a short sentence for the log.
 Result<Switched> verify_switch(const http::ResponseHead& head, std::string_view key,
-                               std::string_view offered);
+                               std::string_view offered, std::string_view extensions = {});
 
 }  // namespace sluice::bridges

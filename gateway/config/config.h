@@ -83,9 +83,8 @@ struct Compression {
     shared,       // no context takeover: a socket holds no memory for it between its messages
     dedicated,    // context takeover: better compression, and memory for each socket
     passthrough,  // http: the upstream's affair, compressed messages are relayed as they are
-    automatic,    // never after loading: passthrough for http, off otherwise
   };
-  Mode mode = Mode::automatic;
+  Mode mode = Mode::off;
   std::uint32_t level = 4;         // zlib's, 1 to 9
   std::uint64_t min_bytes = 256;   // min_size: smaller messages are sent as they are
   std::uint32_t window_bits = 12;  // dedicated: of either direction, if the client lets us choose

@@ -147,10 +147,9 @@ void visit(Keys& keys, Compression& compression) {
   keys.choice_of(
       {"mode",
        "`off`: none. `shared`: without context takeover, so that a socket holds no memory for it "
-       "between its messages. `dedicated`: with context takeover. `passthrough`: `http` routes "
-       "relay what client and upstream agree on. `auto`: `passthrough` for `http` routes, `off` "
-       "for others."},
-      compression.mode, {"off", "shared", "dedicated", "passthrough", "auto"});
+       "between its messages. `dedicated`: with context takeover. `passthrough`: an `http` route "
+       "relays what client and upstream agree on, and validates no compressed text."},
+      compression.mode, {"off", "shared", "dedicated", "passthrough"});
   keys.number({"min_size", "Smaller messages are sent as they are."}, compression.min_bytes,
               {Unit::bytes, 0, gib});
   keys.number({"level", "How hard to try, from `1` (fast) to `9`."}, compression.level,

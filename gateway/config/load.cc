@@ -53,14 +53,6 @@ void complete_stream(Route& route, const Given& given) {
   }
 }
 
-void complete_compression(Route& route) {
-  using Mode = Compression::Mode;
-  if (route.compression.mode != Mode::automatic) return;
-  const auto* http = std::get_if<HttpTarget>(&route.target);
-  const bool passes = http != nullptr && http->compression == Mode::off;
-  route.compression.mode = passes ? Mode::passthrough : Mode::off;
-}
-
 // An address in the place of an upstream's name becomes an upstream of that name.
 void complete_upstream(Config& config, const std::string& upstream) {
   if (!is_endpoint(upstream)) return;
@@ -94,7 +86,6 @@ void complete(Config& config, const Node& root) {
     if (route.name.empty()) route.name = route.host + route.path;
     complete_buffers(route.buffers, given);
     if (is_stream(route.target)) complete_stream(route, given);
-    complete_compression(route);
     complete_upstreams(config, route.target);
   }
   for (auto& [id, plugin] : config.plugins) {

@@ -77,6 +77,10 @@ class MemoryTransport final : public net::Transport {
   }
   net::Endpoint local_endpoint() const override { return {}; }
   bool blocked() const override { return blocked_; }
+  void tell_resets_at_once() override {}
+  Result<net::Address> peer_address() const override { return sluice::fail("it is in memory"); }
+  std::uint64_t taken_bytes() const override { return wire_.from_gateway.size(); }
+  bool write_failed() const override { return write_failed_; }
 
  private:
   bool watched() const { return !failed_ && ((reading_ && !ended_) || blocked_); }

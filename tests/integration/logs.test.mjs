@@ -31,7 +31,8 @@ test('a record at the open and one at the close tell everything', async () => {
   const { ts: _, handshake_ms: __, conn, ...fields } = open;
   assert.deepEqual(fields, {
     level: 'info', event: 'open', client: address, route: '/echo', host: `127.0.0.1:${port}`,
-    path: '/echo?[redacted]', origin: 'https://page.example', protocol: 'chat', tls: '',
+    path: '/echo?[redacted]', origin: 'https://page.example', protocol: 'chat',
+    extensions: '', tls: '',
   });
 
   const close = await gateway.waitLog({ event: 'close', client: address });

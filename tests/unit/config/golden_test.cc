@@ -191,10 +191,7 @@ void describe(Values& values, const std::string& name, const Route& route) {
   PUT(keepalive.ping_interval_ms);
   PUT(keepalive.pong_timeout_ms);
   PUT(keepalive.tcp_user_timeout_ms);
-  const auto* http = std::get_if<HttpTarget>(&route.target);
-  const bool passes = http != nullptr && http->compression == Compression::Mode::off;
-  values.put(name + "compression.mode", route.compression.mode,
-             passes ? Compression::Mode::passthrough : Compression::Mode::off);
+  PUT(compression.mode);
   PUT(compression.level);
   PUT(compression.min_bytes);
   PUT(compression.window_bits);
