@@ -24,6 +24,7 @@
 #include "uv/loop.h"
 #include "uv/timer.h"
 #include "worker_context.h"
+#include "ws/compression.h"
 
 namespace sluice {
 
