@@ -44,8 +44,6 @@ CloseReason reason_of(std::uint16_t code) {
       return CloseReason::message_too_big;
     case ws::policy_violation:
       return CloseReason::policy;
-    case ws::try_again_later:
-      return CloseReason::overload;
     default:
       return CloseReason::application;
   }
@@ -332,7 +330,8 @@ void Session::on_violation(const ws::Event& event) {
                  std::string(as_text(event.payload)));
   }
   SessionEnd end{.initiator = Initiator::gateway,
-                 .reason = reason_of(event.close_code),
+                 .reason = event.close_code == ws::try_again_later ? CloseReason::overload
+                                                                   : reason_of(event.close_code),
                  .code = event.close_code,
                  .text = std::string(as_text(event.payload)),
                  .detail = std::string(as_text(event.payload))};
