@@ -661,7 +661,7 @@ void Session::pause(PauseReason reason) {
 }
 
 void Session::resume(PauseReason reason) {
-  if ((pause_reasons_ & reason) == 0) return;
+  if ((pause_reasons_ & reason) == 0 || end_ != nullptr) return;
   pause_reasons_ = static_cast<std::uint8_t>(pause_reasons_ & ~reason);
   update_reading();
   owner_.on_session_wake();

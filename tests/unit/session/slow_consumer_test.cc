@@ -291,6 +291,20 @@ TEST_CASE("reasons for not reading do not undo each other") {
   CHECK(scene.counters.read_resumes.get() == 2);
 }
 
+TEST_CASE("resume() after the end leaves reading to whoever lingers, and the counters alone") {
+  Scene scene(buffers(config::SlowConsumer::pause));
+  scene.client_stops_reading();
+  send_98(scene, 11);
+  scene.pause();
+  scene.session->abort(metrics::Initiator::gateway, metrics::CloseReason::drain, "test");
+  scene.transport.read(true);  // until the client closes too
+  scene.resume();
+  CHECK(scene.transport.reading);
+  CHECK_FALSE(scene.slot.read_paused.load());
+  CHECK(scene.counters.read_pauses.get() == 1);
+  CHECK(scene.counters.read_resumes.get() == 1);
+}
+
 TEST_CASE("pause() twice and resume() once: it reads, as a switch does") {
   Scene scene;
   scene.pause();
