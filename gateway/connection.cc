@@ -701,7 +701,6 @@ void Connection::open_session(std::string_view protocol, std::vector<http::Heade
     counted_open_ = true;
     worker_.clients().opened(peer_);
   }
-  transport_->set_user_timeout(worker_.wheel(), route_->session.keepalive.tcp_user_timeout_ms);
   slot_ = &worker_.counters().connections.take(route_->index, transport_->secure());
   session_ = std::make_unique<Session>(ws::Role::server, route_->session, *transport_,
                                        worker_.wheel(), counters(), *slot_,

@@ -183,10 +183,11 @@ class Connection final : private net::Transport::Owner,
   std::uint32_t place_;
   Phase phase_ = Phase::reading;
   Admission admission_;
-  bool counted_open_ = false;  // among its client's WebSockets
-  bool waking_ = false;        // turn_end() is due
-  bool draining_ = false;
-  bool peer_ended_ = false;
+  // Bits: idle connections are many.
+  bool counted_open_ : 1 = false;  // among its client's WebSockets
+  bool waking_ : 1 = false;        // turn_end() is due
+  bool draining_ : 1 = false;
+  bool peer_ended_ : 1 = false;
   std::uint64_t opened_ms_ = 0;
   ServedRoute* route_ = nullptr;
   std::string_view protocol_;  // the agreed subprotocol: a part of the route, or of own_protocol_

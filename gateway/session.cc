@@ -108,6 +108,8 @@ Session::Session(ws::Role role, const SessionSettings& settings, net::Transport&
       last_message_ms_(wheel.now_ms()) {
   if (settings_.keepalive.ping_interval_ms != 0) {
     ping_due_ms_ = wheel_.now_ms() + settings_.keepalive.ping_interval_ms;
+  } else {
+    watch_kernel();
   }
   arm(next_deadline());
 }
@@ -613,6 +615,7 @@ void Session::on_sent() {
 }
 
 void Session::update_buffered() {
+  if (transport_.blocked()) watch_kernel();
   const std::size_t amount = buffered_amount();
   if (amount == slot_.buffered_bytes.get() + slot_.buffered_tls_bytes.get()) return;
   slot_.buffered_tls_bytes.set(transport_.encrypted_bytes());
@@ -667,8 +670,17 @@ void Session::resume(PauseReason reason) {
   owner_.on_session_wake();
 }
 
+// Pings find a peer that has vanished, unless there are none, or they wait behind other bytes, or
+// their answers are not read: most sockets never need this.
+void Session::watch_kernel() {
+  if (kernel_watched_) return;
+  kernel_watched_ = true;
+  transport_.set_user_timeout(wheel_, settings_.keepalive.tcp_user_timeout_ms);
+}
+
 void Session::update_reading() {
   count_read_pause(pause_reasons_ != 0);
+  if (pause_reasons_ != 0) watch_kernel();
   // What is stashed comes before what is still in the kernel.
   transport_.read(pause_reasons_ == 0 && !has_stash());
 }

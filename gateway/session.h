@@ -254,6 +254,7 @@ class Session final : private TimerWheel::Entry {
   bool has_yet_to_read();
   bool is_idle(std::uint64_t now) const;
   void update_reading();
+  void watch_kernel();
   void count_high_watermark(bool over);
   void count_read_pause(bool paused);
   void start_closing(std::uint16_t code, std::string_view text, SessionEnd why,
@@ -290,9 +291,10 @@ class Session final : private TimerWheel::Entry {
   bool alive_ : 1 = true;           // a sign of life since the last ping
   bool others_before_ : 1 = false;  // other bytes were on their way before our ping or Close
   bool over_high_ : 1 = false;
-  bool drained_ : 1 = false;     // on_session_drain() is due
-  bool draining_ : 1 = false;    // close with 1001 at the next message boundary
-  bool peer_ended_ : 1 = false;  // nothing more comes, but for what is stashed
+  bool drained_ : 1 = false;         // on_session_drain() is due
+  bool draining_ : 1 = false;        // close with 1001 at the next message boundary
+  bool peer_ended_ : 1 = false;      // nothing more comes, but for what is stashed
+  bool kernel_watched_ : 1 = false;  // keepalive.tcp_user_timeout is looked at
   std::unique_ptr<Closing> closing_;
   std::unique_ptr<SessionEnd> end_;
 };

@@ -37,7 +37,6 @@ UpstreamSocket::UpstreamSocket(WorkerContext& context, UpstreamSocketSettings& s
       first_(std::move(upgraded.received)),
       transport_(std::move(upgraded.transport)) {
   transport_->set_owner(static_cast<net::Transport::Owner&>(*this));
-  transport_->set_user_timeout(context.wheel, settings.session.keepalive.tcp_user_timeout_ms);
   session_ = std::make_unique<Session>(ws::Role::client, settings.session, *transport_,
                                        context.wheel, settings.counters, slot_,
                                        static_cast<Session::Owner&>(*this), std::move(compression));

@@ -125,7 +125,7 @@ void Socket::write(ByteQueue& queue) {
     const ssize_t written = send_some(fd_.get(), queue);
     if (written >= 0) {
       queue.consume(static_cast<std::size_t>(written));
-      taken_bytes_ += static_cast<std::uint64_t>(written);
+      taken_bytes_ += static_cast<std::uint32_t>(written);
       if (send_watch_ != nullptr) send_watch_->on_written();
     } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
       blocked_ = true;
@@ -154,6 +154,7 @@ void Socket::set_user_timeout(TimerWheel& wheel, std::uint64_t timeout_ms) {
   if (timeout_ms == 0) return;
   SendWatch::Owner& itself = *this;
   send_watch_ = std::make_unique<SendWatch>(wheel, fd_.get(), timeout_ms, itself);
+  send_watch_->on_written();  // something may be outstanding already
 }
 
 void Socket::on_unanswered() {

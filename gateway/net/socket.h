@@ -35,7 +35,7 @@ class Socket : public Transport, private uv::Poll::Owner, private SendWatch::Own
   Endpoint local_endpoint() const override;
   Result<Address> peer_address() const override { return Address::of_peer(fd_.get()); }
   bool blocked() const override { return blocked_; }
-  std::uint64_t taken_bytes() const override { return taken_bytes_; }
+  std::uint32_t taken_bytes() const override { return taken_bytes_; }
   bool write_failed() const override { return write_failed_; }
 
  protected:
@@ -69,7 +69,7 @@ class Socket : public Transport, private uv::Poll::Owner, private SendWatch::Own
   bool take_urgent_byte();
 
   const Fd fd_;  // closed after poll_, which still names it to the loop
-  std::uint64_t taken_bytes_ = 0;
+  std::uint32_t taken_bytes_ = 0;
   // Bits: idle connections are many.
   bool reading_ : 1 = false;
   bool blocked_ : 1 = false;

@@ -81,8 +81,8 @@ class Transport {
 
   // The kernel refused bytes at the last flush().
   virtual bool blocked() const = 0;
-  // What it has taken since the stream stands, encrypted if there is TLS.
-  virtual std::uint64_t taken_bytes() const = 0;
+  // What it has taken since the stream stands, encrypted if there is TLS; modulo 2^32.
+  virtual std::uint32_t taken_bytes() const = 0;
   // It takes nothing any more: what was in output() is gone, and was not sent.
   virtual bool write_failed() const = 0;
   // Bytes of output() that are encrypted already and wait behind TLS.

@@ -250,7 +250,7 @@ struct HttpExchange::State final : private Turn::Entry,
 
   void after_sending(bool progress) {
     // What the kernel did not take, since the upstream had broken the connection, was not sent.
-    flushed_ = transport_->taken_bytes() != taken_before_;
+    flushed_ = flushed_ || transport_->taken_bytes() != taken_before_;
     if (holding_ && flushed_ && !is_repeatable()) {
       holding_ = false;
       held_ = {};
@@ -466,7 +466,7 @@ struct HttpExchange::State final : private Turn::Entry,
   // The connection.
   bool kept_ = false;     // it comes from the pool
   bool flushed_ = false;  // something was sent on it, for this request
-  std::uint64_t taken_before_ = 0;
+  std::uint32_t taken_before_ = 0;
   bool answered_ = false;      // something has come on it
   bool stream_ended_ = false;  // it said that no more comes
   std::optional<std::string> broken_;

@@ -202,19 +202,19 @@ class Protocol {
   State state_ = State::header;
   Opcode control_opcode_ = Opcode::close;  // of the present control frame
   MessageType message_type_ = MessageType::binary;
-  bool frame_fin_ = false;        // of the present data frame
-  bool frame_started_ = false;    // a piece of the present data frame was delivered
-  bool message_started_ = false;  // a piece of the present message was delivered
-  bool in_message_ = false;
-  bool compressed_ = false;     // the present message is, as it comes
-  bool deflating_ = false;      // the frame that is being sent in pieces is compressed here
-  bool sending_fin_ = false;    // it is the last of its message
-  bool sending_first_ = false;  // nothing of the message has left yet
-  MessageType sending_type_ = MessageType::binary;
-  bool close_sent_ = false;
+  MessageType sending_type_ = MessageType::binary;  // of the message that is sent in pieces
+  bool frame_fin_ : 1 = false;                      // of the present data frame
+  bool frame_started_ : 1 = false;    // a piece of the present data frame was delivered
+  bool message_started_ : 1 = false;  // a piece of the present message was delivered
+  bool in_message_ : 1 = false;
+  bool compressed_ : 1 = false;     // the present message is, as it comes
+  bool deflating_ : 1 = false;      // the frame that is being sent in pieces is compressed here
+  bool sending_fin_ : 1 = false;    // it is the last of its message
+  bool sending_first_ : 1 = false;  // nothing of the message has left yet
+  bool close_sent_ : 1 = false;
 };
 
 // One a connection, idle ones included.
-static_assert(sizeof(Protocol) <= 144);
+static_assert(sizeof(Protocol) <= 136);
 
 }  // namespace sluice::ws

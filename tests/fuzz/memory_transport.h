@@ -79,7 +79,9 @@ class MemoryTransport final : public net::Transport {
   bool blocked() const override { return blocked_; }
   void tell_resets_at_once() override {}
   Result<net::Address> peer_address() const override { return sluice::fail("it is in memory"); }
-  std::uint64_t taken_bytes() const override { return wire_.from_gateway.size(); }
+  std::uint32_t taken_bytes() const override {
+    return static_cast<std::uint32_t>(wire_.from_gateway.size());
+  }
   bool write_failed() const override { return write_failed_; }
 
  private:

@@ -29,7 +29,7 @@ class FakeTransport final : public net::Transport {
     const std::size_t count = std::min(room, output_.size());
     taken += output_.to_string().substr(0, count);
     output_.consume(count);
-    taken_bytes_ += count;
+    taken_bytes_ += static_cast<std::uint32_t>(count);
     if (room != unlimited) room -= count;
     blocked_ = !output_.empty();
   }
@@ -42,7 +42,7 @@ class FakeTransport final : public net::Transport {
     user_timeout_ms = timeout_ms;
   }
   bool blocked() const override { return blocked_; }
-  std::uint64_t taken_bytes() const override { return taken_bytes_; }
+  std::uint32_t taken_bytes() const override { return taken_bytes_; }
   bool write_failed() const override { return false; }
   std::size_t encrypted_bytes() const override { return encrypted; }
 
@@ -61,7 +61,7 @@ class FakeTransport final : public net::Transport {
 
  private:
   bool blocked_ = false;
-  std::uint64_t taken_bytes_ = 0;
+  std::uint32_t taken_bytes_ = 0;
 };
 
 }  // namespace sluice::test

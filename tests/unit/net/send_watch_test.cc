@@ -84,7 +84,7 @@ TEST_CASE("send watch: a peer that has vanished with its window closed is given 
 TEST_CASE("send watch: an idle connection is not looked at, and is again once something is sent") {
   Stream stream;
   stream.transport->set_user_timeout(stream.wheel, timeout_ms);
-  CHECK(stream.wheel.size() == 0);
+  stream.loop.run_until([&] { return stream.wheel.size() == 0; });  // nothing was outstanding
   stream.send("Hello");
   CHECK(stream.wheel.size() == 1);
   stream.loop.run_until([&] { return stream.wheel.size() == 0; });

@@ -225,6 +225,27 @@ TEST_CASE("while the client reads nothing, only its latest ping keeps an answer 
   CHECK(scene.client_got() == "text 'wait'; pong '3'");
 }
 
+TEST_CASE("the kernel's answers are watched where pings cannot tell, and nowhere else") {
+  const auto with_pings = [](config::Route& route) {
+    route.keepalive = {
+        .ping_interval_ms = 30'000, .pong_timeout_ms = 15'000, .tcp_user_timeout_ms = 7'000};
+  };
+  Scene idle(with_pings);
+  idle.send("taken at once");
+  idle.turn();
+  CHECK(idle.transport.user_timeout_ms == 0);
+  Scene slow(with_pings);
+  slow.client_stops_reading();
+  slow.send("waits");
+  slow.turn();
+  CHECK(slow.transport.user_timeout_ms == 7'000);
+  Scene paused(with_pings);
+  paused.session->pause(Session::asked);
+  CHECK(paused.transport.user_timeout_ms == 7'000);
+  Scene without_pings([](config::Route& route) { route.keepalive.tcp_user_timeout_ms = 7'000; });
+  CHECK(without_pings.transport.user_timeout_ms == 7'000);
+}
+
 TEST_CASE("a flood of control frames is closed with 1008") {
   Scene scene([](config::Route& route) { route.limits.control_frames_per_second = 3; });
   for (int second = 0; second < 3; ++second) {

@@ -386,5 +386,5 @@ TEST_CASE("endless fragments, with or without payload, end at the limit (RFC 645
 }
 
 TEST_CASE("an idle connection holds no memory beyond the protocol itself") {
-  CHECK(sizeof(Protocol) <= 144);
+  CHECK(sizeof(Protocol) <= 136);
 }
