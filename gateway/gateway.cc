@@ -1,6 +1,5 @@
 #include "gateway.h"
 
-#include <malloc.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -498,17 +497,13 @@ void Gateway::watch_memory() {
   };
   overload_ = std::make_unique<Overload>(
       loop_, budget, shared_.overload, memory_counters_,
-      Overload::Steps{.shrink =
-                          [on_workers] {
-                            on_workers([](Worker& worker) { worker.shrink(); });
-                            malloc_trim(0);
-                          },
-                      .evict =
-                          [this, on_workers](std::uint64_t bytes) {
-                            const std::uint64_t share = bytes / threads_.size() + 1;
-                            on_workers([share](Worker& worker) { worker.evict(share); });
-                            malloc_trim(0);
-                          }});
+      Overload::Steps{
+          .shrink = [on_workers] { on_workers([](Worker& worker) { worker.shrink(); }); },
+          .evict =
+              [this, on_workers](std::uint64_t bytes) {
+                const std::uint64_t share = bytes / threads_.size() + 1;
+                on_workers([share](Worker& worker) { worker.evict(share); });
+              }});
   overload_->start();
 }
 

@@ -1,5 +1,7 @@
 #include "overload.h"
 
+#include <malloc.h>
+
 #include <utility>
 
 #include "base/log.h"
@@ -45,8 +47,11 @@ void Overload::start() {
 }
 
 void Overload::look() {
-  const std::uint64_t used = anonymous_memory();
   const OverloadLevel before = level_.load(std::memory_order_relaxed);
+  // What the workers have freed since the last look is the system's again before it is counted:
+  // otherwise too many would be dropped.
+  if (before >= OverloadLevel::shrink) malloc_trim(0);
+  const std::uint64_t used = anonymous_memory();
   const OverloadLevel level = next_level(before, used, budget_bytes_);
   if (level != before) report(before, level, used);
   level_.store(level, std::memory_order_relaxed);

@@ -176,32 +176,30 @@ bool CompressionPool::reserve(std::size_t bytes) {
   return true;
 }
 
+template <typename Stream, typename Fits>
+std::unique_ptr<Stream> CompressionPool::take_spare(std::vector<std::unique_ptr<Stream>>& spare,
+                                                    Fits fits) {
+  const auto found = std::ranges::find_if(spare, [&](const auto& stream) { return fits(*stream); });
+  if (found == spare.end()) return nullptr;
+  used_since_trim_ = true;
+  std::unique_ptr<Stream> taken = std::move(*found);
+  spare.erase(found);
+  return taken;
+}
+
 std::unique_ptr<Inflater> CompressionPool::take_inflater(std::uint8_t window_bits) {
-  const auto spare = std::ranges::find_if(
-      inflaters_, [&](const auto& inflater) { return inflater->window_bits_ == window_bits; });
-  if (spare != inflaters_.end()) {
-    used_since_trim_ = true;
-    std::swap(*spare, inflaters_.back());
-    std::unique_ptr<Inflater> found = std::move(inflaters_.back());
-    inflaters_.pop_back();
-    return found;
-  }
+  const auto fits = [&](const Inflater& spare) { return spare.window_bits_ == window_bits; };
+  if (auto spare = take_spare(inflaters_, fits)) return spare;
   if (!reserve(inflater_bytes(window_bits))) return nullptr;
   return std::unique_ptr<Inflater>(new Inflater(*this, window_bits));
 }
 
 std::unique_ptr<Deflater> CompressionPool::take_deflater(std::uint8_t window_bits,
                                                          std::uint8_t level) {
-  const auto spare = std::ranges::find_if(deflaters_, [&](const auto& deflater) {
-    return deflater->window_bits_ == window_bits && deflater->level_ == level;
-  });
-  if (spare != deflaters_.end()) {
-    used_since_trim_ = true;
-    std::swap(*spare, deflaters_.back());
-    std::unique_ptr<Deflater> found = std::move(deflaters_.back());
-    deflaters_.pop_back();
-    return found;
-  }
+  const auto fits = [&](const Deflater& spare) {
+    return spare.window_bits_ == window_bits && spare.level_ == level;
+  };
+  if (auto spare = take_spare(deflaters_, fits)) return spare;
   if (!reserve(deflater_bytes(window_bits))) return nullptr;
   return std::unique_ptr<Deflater>(new Deflater(*this, window_bits, level));
 }

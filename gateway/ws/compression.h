@@ -150,6 +150,8 @@ class CompressionPool {
   friend class Inflater;
   friend class Deflater;
   bool reserve(std::size_t bytes);
+  template <typename Stream, typename Fits>
+  std::unique_ptr<Stream> take_spare(std::vector<std::unique_ptr<Stream>>& spare, Fits fits);
   template <typename Stream>
   static void keep(std::unique_ptr<Stream> stream, std::vector<std::unique_ptr<Stream>>& spare);
   void drop_spare();
