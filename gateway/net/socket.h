@@ -60,6 +60,7 @@ class Socket : public Transport, private uv::Poll::Owner, private SendWatch::Own
 
   IoBuffers& buffers_;
   Transport::Owner* owner_;
+  bool shutdown_wanted_ : 1 = false;  // our direction ends once everything has left
 
  private:
   void on_poll(uv::Poll::Events events) override;
@@ -95,8 +96,6 @@ class PlainTransport final : public Socket {
  private:
   void on_read(MutableBytes bytes) override { owner_->on_receive(bytes); }
   void on_read_end() override { owner_->on_end(); }
-
-  bool shutdown_wanted_ = false;
 };
 
 }  // namespace sluice::net

@@ -75,7 +75,6 @@ class TlsTransport final : public Socket {
   MutableBytes received_;     // of the present on_read(), not yet taken by OpenSSL
   unsigned key_updates_ = 0;  // of the peer, since its last byte of data
   bool established_ = false;
-  bool shutdown_wanted_ = false;
   bool close_notify_sent_ = false;
   bool end_told_ = false;
 };

@@ -57,7 +57,7 @@ describe('socket.io through one prefix', () => {
   };
   for (const [way, [options, transport]] of Object.entries(ways)) {
     test(way, async (t) => {
-      const { address } = await startSocketIo(t);
+      const { address, sockets } = await startSocketIo(t);
       await withGateway(proxyConfig(address, '/socket.io/*'), async (gateway) => {
         const socket = await connect(t, gateway, options);
         await until(() => socket.io.engine.transport.name === transport, `the transport ${transport}`);
@@ -69,6 +69,8 @@ describe('socket.io through one prefix', () => {
         const disconnected = event(socket, 'disconnect');
         socket.disconnect();
         assert.equal(await disconnected, 'io client disconnect');
+        // Its last POST has to arrive: else the gateway waits for the answer to a poll as it ends.
+        await until(() => sockets.engine.clientsCount === 0, 'the server knows of it');
       });
     });
   }
