@@ -7,7 +7,7 @@ import { echoConfig, memoryIsOurs, slowness, testPlugin } from '../support/gatew
 import { RawSocket, closeFrame, frame } from '../support/raw.mjs';
 import { Server } from '../support/services.mjs';
 import { each, hostileTable } from './table.mjs';
-import { Upstream } from './upstream.mjs';
+import { Upstream } from '../support/upstream.mjs';
 
 const upstream = await Upstream.start();
 const bytes = await Server.listen(null, { stubborn: true, keep: false });

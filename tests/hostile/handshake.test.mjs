@@ -5,7 +5,7 @@ import { Client } from '../support/client.mjs';
 import { echoConfig, slowness, until, withGateway } from '../support/gateway.mjs';
 import { RawSocket, frame, upgrade } from '../support/raw.mjs';
 import { each, hostileTable } from './table.mjs';
-import { Upstream } from './upstream.mjs';
+import { Upstream } from '../support/upstream.mjs';
 
 const upstream = await Upstream.start();
 

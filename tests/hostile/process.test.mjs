@@ -9,7 +9,7 @@ import { Gateway, echoConfig, makeCertificate, request, slowness, sluice, tempor
   from '../support/gateway.mjs';
 import { RawSocket, closeFrame, frame, upgrade } from '../support/raw.mjs';
 import { each, hostileTable } from './table.mjs';
-import { Upstream, switching } from './upstream.mjs';
+import { Upstream, switching } from '../support/upstream.mjs';
 
 const upstream = await Upstream.start();
 const folder = temporaryFolder();

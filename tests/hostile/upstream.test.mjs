@@ -14,7 +14,7 @@ import { echoConfig, memoryIsOurs, sluice, temporaryFolder, testPlugin, until }
 import { RawSocket, acceptKey, frame, upgrade } from '../support/raw.mjs';
 import { Server } from '../support/services.mjs';
 import { each, hostileTable } from './table.mjs';
-import { Upstream, switching } from './upstream.mjs';
+import { Upstream, switching } from '../support/upstream.mjs';
 
 const upstream = await Upstream.start();
 const elsewhere = await Server.listen();

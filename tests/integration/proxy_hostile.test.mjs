@@ -4,98 +4,32 @@
 import assert from 'node:assert/strict';
 import { after, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Client } from '../support/client.mjs';
 import { acceptKey, closeFrame, frame, RawSocket, upgrade } from '../support/raw.mjs';
 import { Server } from '../support/services.mjs';
+import { Upstream, switching } from '../support/upstream.mjs';
 import { Gateway, echoConfig, until, within } from '../support/gateway.mjs';
 
-const server = await Server.listen(); // the upstream, played by the tests
+const upstream = await Upstream.start();
 
 const gateway = await Gateway.start(echoConfig({
   routes: [
-    { path: '/app/*', http: { upstream: server.address }, allowed_origins: ['*'] },
+    { path: '/app/*', http: { upstream: upstream.address }, allowed_origins: ['*'] },
     { path: '/admin', plugin: 'echo' },
   ],
 }));
 
 const descriptors = gateway.descriptors();
-after(async () => {
-  server.close();
-  await gateway.stop();
-});
+after(() => gateway.stop());
 
-let asked = 0; // connections that the upstream had
-server.server.on('connection', () => { ++asked; });
-
-const headOf = (peer) => {
-  const text = peer.received.toString('latin1');
-  const end = text.indexOf('\r\n\r\n');
-  if (end < 0) return null;
-  const [line, ...fields] = text.slice(0, end).split('\r\n');
-  const headers = {};
-  for (const field of fields) {
-    const colon = field.indexOf(':');
-    headers[field.slice(0, colon).toLowerCase()] = field.slice(colon + 1).trim();
-  }
-  return { line, headers, size: end + 4 };
-};
-
-// The upstream's end of the next request.
-async function nextRequest() {
-  const peer = await server.next();
-  const head = await until(() => headOf(peer), 'a request at the upstream');
-  return { peer, ...head };
-}
-
-const goodFields = (headers) => ({
-  Upgrade: 'websocket',
-  Connection: 'Upgrade',
-  'Sec-WebSocket-Accept': acceptKey(headers['sec-websocket-key']),
-});
-
-// A 101; in `fields`, null leaves one out and a list repeats it.
-function switching(headers, fields = {}, line = 'HTTP/1.1 101 Switching Protocols') {
-  let text = `${line}\r\n`;
-  for (const [name, value] of Object.entries({ ...goodFields(headers), ...fields })) {
-    for (const one of Array.isArray(value) ? value : [value]) {
-      if (one !== null) text += `${name}: ${one}\r\n`;
-    }
-  }
-  return `${text}\r\n`;
-}
-
-async function serveHonestly() {
-  const opened = Client.open(gateway.url('/app/honest'));
-  const { peer, headers } = await nextRequest();
-  peer.write(switching(headers));
-  const client = await opened;
-  peer.write(frame('text', 'honest', { masked: false }));
-  assert.equal(await client.text(), 'honest');
-  const closed = client.close(1000);
-  peer.write(closeFrame(1000, '', { masked: false }));
-  await closed;
-  peer.socket.end();
-}
+const nextRequest = () => upstream.next();
 
 async function afterwards() {
-  await serveHonestly();
+  await upstream.serveHonestly(gateway);
   await until(() => gateway.descriptors() <= descriptors, 'the descriptors are back');
 }
 
-// A client's upgrade, up to the upstream.
-async function attempt(fields = {}, more = '') {
-  const client = await RawSocket.connect(gateway.listeners[0]);
-  client.write(Buffer.concat([upgrade('/app/x', fields), Buffer.from(more)]));
-  return { client, ...await nextRequest() };
-}
-
-// An open WebSocket.
-async function open() {
-  const { client, peer, headers, size } = await attempt();
-  peer.write(switching(headers));
-  assert.equal((await client.readResponse()).status, 101);
-  return { client, peer, size };
-}
+const attempt = (fields = {}, more = '') => upstream.attempt(gateway, { fields, more });
+const open = () => upstream.open(gateway);
 
 describe('rows 3 to 5: a 101 that is none', () => {
   const other = acceptKey('AAAAAAAAAAAAAAAAAAAAAA==');
@@ -347,13 +281,13 @@ describe('clients that try to reach past the gateway', () => {
   };
   for (const [what, [bytes, statuses]] of Object.entries(refused)) {
     test(what, async () => {
-      const before = asked;
+      const before = upstream.asked;
       const client = await RawSocket.connect(gateway.listeners[0]);
       client.write(bytes);
       const { status } = await client.readResponse();
       assert.ok(statuses.includes(status), `${status}`);
       client.destroy();
-      assert.equal(asked, before);
+      assert.equal(upstream.asked, before);
       await afterwards();
     });
   }

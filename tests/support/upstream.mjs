@@ -1,9 +1,9 @@
 // The upstream that the tests play: requests as they come, and answers as no upstream should give.
 import { after } from 'node:test';
-import { Client } from '../support/client.mjs';
-import { until } from '../support/gateway.mjs';
-import { RawSocket, acceptKey, closeFrame, frame, upgrade } from '../support/raw.mjs';
-import { Server } from '../support/services.mjs';
+import { Client } from './client.mjs';
+import { until } from './gateway.mjs';
+import { RawSocket, acceptKey, closeFrame, frame, upgrade } from './raw.mjs';
+import { Server } from './services.mjs';
 
 function parseHead(bytes) {
   const text = bytes.toString('latin1');
