@@ -225,7 +225,8 @@ describe('text', () => {
           peer.socket.end(Buffer.from(bytes));
           assert.equal((await client.end()).code, 1014);
         }
-        const logs = gateway.logs.filter((log) => log.event === 'close');
+        const closed = () => gateway.logs.filter((log) => log.event === 'close');
+        const logs = await until(() => closed().length >= 2 && closed(), 'two records');
         assert.deepEqual(logs.map((log) => [log.initiator, log.reason]),
           [['upstream', 'upstream_failed'], ['upstream', 'upstream_failed']]);
       }, { tcp: { frames: 'text' } });
