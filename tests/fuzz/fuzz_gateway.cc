@@ -23,6 +23,7 @@
 #include "fuzz/input.h"
 #include "fuzz/memory_transport.h"
 #include "http/body.h"
+#include "http/fields.h"
 #include "http/handler.h"
 #include "http/response_parser.h"
 #include "worker.h"
@@ -39,9 +40,12 @@ constexpr std::size_t small_bytes = 1024;          // control frames, headers
 
 // ---- What a client gets
 
-// RFC 6455 5.2 to 5.5, as far as a server's frames go.
+// RFC 6455 5.2 to 5.5, as far as a server's frames go. `deflates`: permessage-deflate was agreed
+// on.
 class FrameReader {
  public:
+  explicit FrameReader(bool deflates) : deflates_(deflates) {}
+
   void read(std::string_view bytes) {
     while (!bytes.empty()) {
       require(!closed_, "RFC 6455 5.5.1: nothing follows a Close frame");
@@ -57,7 +61,10 @@ class FrameReader {
     if (bytes.size() < 2) return false;
     const unsigned opcode = byte(bytes, 0) & 0xFU;
     const bool fin = (byte(bytes, 0) & 0x80U) != 0;
-    require((byte(bytes, 0) & 0x70U) == 0 && byte(bytes, 1) < 0x80, "no RSV bit and no mask");
+    const bool compressed = (byte(bytes, 0) & 0x40U) != 0;
+    require((byte(bytes, 0) & 0x30U) == 0 && byte(bytes, 1) < 0x80, "no RSV bit and no mask");
+    require(!compressed || (deflates_ && (opcode == 1 || opcode == 2)),
+            "RFC 7692 6: RSV1 is at the beginning of a message, and agreed on");
     std::uint64_t size = byte(bytes, 1);
     const std::size_t extended = size == 126 ? 2 : size == 127 ? 8 : 0;
     if (bytes.size() < 2 + extended) return false;
@@ -78,6 +85,7 @@ class FrameReader {
     in_message_ = !fin;
   }
 
+  const bool deflates_;
   bool in_message_ = false;
   bool closed_ = false;
 };
@@ -92,7 +100,8 @@ bool read_response(std::string_view& rest) {
   if (status != http::ResponseParser::Status::complete) return false;
   rest.remove_prefix(consumed);
   if (parser.head().status == 101) {
-    FrameReader().read(rest);
+    FrameReader(http::find_field(parser.head().headers, "sec-websocket-extensions").has_value())
+        .read(rest);
     return false;
   }
   http::BodyReader reader(parser.head().framing);
@@ -115,6 +124,22 @@ struct Client {
   }
 };
 
+// What a client may say with RSV1: RFC 7692 7.2.3.1, 7.2.3.2 (which refers to the first), nothing,
+// and 5,000 letters, which are more than a message may have.
+constexpr std::string_view deflated[] = {
+    {"\xf2\x48\xcd\xc9\xc9\x07\x00", 7},
+    {"\xf2\x00\x11\x00\x00", 5},
+    {"\x00", 1},
+    {"\xec\xc1\x31\x01\x00\x00\x00\xc2\xa0\xda\x8b\x6f\x0a\x3f\xa0\x00\x00\x00\x00\x80\xb7\x01",
+     22},
+};
+
+std::string masked_frame(unsigned first, std::string_view payload) {
+  std::string frame(1, static_cast<char>(first));
+  frame += static_cast<char>(0x80U | payload.size());
+  frame.append(4, '\0');  // a mask that changes nothing
+  return frame.append(payload);
+}
 std::string masked_frame(unsigned first, std::size_t size) {
   std::string frame(1, static_cast<char>(first));
   if (size <= 125) {
@@ -170,6 +195,12 @@ config::Route rules(Input& input, const std::string& path) {
   if ((bits & 16U) != 0) route.limits.messages_per_second = 20;
   if ((bits & 32U) != 0) route.limits.bytes_per_second = 5000;
   if ((bits & 64U) != 0) route.limits.connections_max = 1;
+  if ((bits & 128U) != 0) {
+    using Mode = config::Compression::Mode;
+    route.compression.mode = (bits & 2U) != 0 ? Mode::dedicated : Mode::shared;
+    route.compression.min_bytes = 20;
+    route.compression.window_bits = 9;
+  }
   route.limits.control_frames_per_second = 10;
   return route;
 }
@@ -262,6 +293,7 @@ class House {
     route->bridges = std::make_unique<FuzzBridges>(cast, index == 1);
     route->relays = std::make_unique<FuzzRelays>(cast);
     route->open = &open[index];
+    route->session.protocol.compression.pool = &worker->context().compression;
     worker->routes().add(std::move(route));
   }
   void check() const {
@@ -347,7 +379,8 @@ class Script {
     send(std::string("GET ") + ((variant & 1U) != 0 ? "/pieces" : "/messages") +
          " HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
          "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n" +
-         ((variant & 2U) != 0 ? "Sec-WebSocket-Protocol: chat, other\r\n" : "") + "\r\n");
+         ((variant & 2U) != 0 ? "Sec-WebSocket-Protocol: chat, other\r\n" : "") +
+         ((variant & 4U) != 0 ? "Sec-WebSocket-Extensions: permessage-deflate\r\n" : "") + "\r\n");
   }
   void request(unsigned variant) {
     constexpr std::string_view paths[] = {"/messages", "/pieces", "/pages/x", "/nowhere"};
@@ -373,6 +406,9 @@ class Script {
     constexpr unsigned opcodes[] = {0, 1, 2, 1, 2, 9, 10, 2};
     const std::size_t size = input_.byte() * ((first & 0x40U) != 0 ? 20U : 1U);
     const unsigned opcode = opcodes[first % 8];
+    if ((first & 0x20U) != 0) {
+      return send(masked_frame((first & 0x80U) | 0x40U | opcode, deflated[size % 4]));
+    }
     send(masked_frame((first & 0x80U) | opcode, opcode >= 8 ? size % 126 : size));
   }
   void close() {
