@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cassert>
 #include <cstring>
+#include <functional>
+#include <utility>
 
 namespace sluice {
 
@@ -25,6 +27,7 @@ ChunkPool::Chunk* ChunkPool::take() {
   spare_ = chunk->next;
   --spare_count_;
   chunk->next = nullptr;
+  chunk->data = chunk->bytes;
   chunk->begin = chunk->end = 0;
   return chunk;
 }
@@ -39,8 +42,19 @@ void ChunkPool::give_back(Chunk* chunk) {
   ++spare_count_;
 }
 
+bool ChunkPool::lends(Bytes bytes) const {
+  const std::less_equal<> before;
+  return before(lent_.data(), bytes.data()) &&
+         before(bytes.data() + bytes.size(), lent_.data() + lent_.size());
+}
+
 ChunkPool::Chunk* ByteQueue::writable(std::size_t size) {
-  if (tail_ != nullptr && sizeof(tail_->bytes) - tail_->end >= size) return tail_;
+  const bool fits =
+      tail_ != nullptr && !tail_->borrows() && sizeof(tail_->bytes) - tail_->end >= size;
+  return fits ? tail_ : add_chunk();
+}
+
+ChunkPool::Chunk* ByteQueue::add_chunk() {
   ChunkPool::Chunk* chunk = pool_.take();
   (tail_ == nullptr ? head_ : tail_->next) = chunk;
   tail_ = chunk;
@@ -49,12 +63,44 @@ ChunkPool::Chunk* ByteQueue::writable(std::size_t size) {
 
 void ByteQueue::append(Bytes bytes) {
   while (!bytes.empty()) {
-    ChunkPool::Chunk* chunk = writable(1);
-    const std::size_t count = std::min(bytes.size(), sizeof(chunk->bytes) - chunk->end);
-    std::memcpy(chunk->bytes + chunk->end, bytes.data(), count);
-    chunk->end += static_cast<std::uint32_t>(count);
-    size_ += count;
-    bytes = bytes.subspan(count);
+    const MutableBytes room = extend(bytes.size());
+    std::memcpy(room.data(), bytes.data(), room.size());
+    bytes = bytes.subspan(room.size());
+  }
+}
+
+MutableBytes ByteQueue::extend(std::size_t size_max) {
+  ChunkPool::Chunk* chunk = writable(1);
+  const std::size_t size = std::min(size_max, sizeof(chunk->bytes) - chunk->end);
+  const MutableBytes room(chunk->bytes + chunk->end, size);
+  chunk->end += static_cast<std::uint32_t>(size);
+  size_ += size;
+  return room;
+}
+
+void ByteQueue::append_lent(Bytes bytes) {
+  if (bytes.size() < borrowed_bytes_min || !pool_.lends(bytes)) return append(bytes);
+  ChunkPool::Chunk* chunk = add_chunk();
+  chunk->data = bytes.data();
+  chunk->end = static_cast<std::uint32_t>(bytes.size());
+  size_ += bytes.size();
+}
+
+void ByteQueue::keep() {
+  ChunkPool::Chunk* chunk = std::exchange(head_, nullptr);
+  tail_ = nullptr;
+  while (chunk != nullptr) {
+    ChunkPool::Chunk* const next = std::exchange(chunk->next, nullptr);
+    if (chunk->borrows()) {
+      const Bytes borrowed(chunk->data + chunk->begin, chunk->end - chunk->begin);
+      size_ -= borrowed.size();
+      append(borrowed);
+      pool_.give_back(chunk);
+    } else {
+      (tail_ == nullptr ? head_ : tail_->next) = chunk;
+      tail_ = chunk;
+    }
+    chunk = next;
   }
 }
 
@@ -71,14 +117,16 @@ int ByteQueue::peek(iovec* vectors, int vectors_max) const {
   int count = 0;
   for (ChunkPool::Chunk* chunk = head_; chunk != nullptr && count < vectors_max;
        chunk = chunk->next) {
-    vectors[count++] = {chunk->bytes + chunk->begin, chunk->end - chunk->begin};
+    // writev(2) does not write to it, whatever its iovec says.
+    auto* const bytes = const_cast<std::uint8_t*>(chunk->data + chunk->begin);
+    vectors[count++] = {bytes, chunk->end - chunk->begin};
   }
   return count;
 }
 
 Bytes ByteQueue::front() const {
   if (head_ == nullptr) return {};
-  return {head_->bytes + head_->begin, head_->end - head_->begin};
+  return {head_->data + head_->begin, head_->end - head_->begin};
 }
 
 void ByteQueue::consume(std::size_t size) {
@@ -106,7 +154,7 @@ std::string ByteQueue::to_string() const {
   std::string text;
   text.reserve(size_);
   for (ChunkPool::Chunk* chunk = head_; chunk != nullptr; chunk = chunk->next) {
-    text.append(reinterpret_cast<const char*>(chunk->bytes + chunk->begin),
+    text.append(reinterpret_cast<const char*>(chunk->data + chunk->begin),
                 chunk->end - chunk->begin);
   }
   return text;

@@ -20,10 +20,13 @@ class ChunkPool {
   static constexpr std::size_t chunk_bytes = 16 * 1024;
 
   struct Chunk {
+    bool borrows() const { return data != bytes; }
+
     Chunk* next = nullptr;
-    std::uint32_t begin = 0;  // the first byte not yet consumed
-    std::uint32_t end = 0;    // one past the last byte written
-    std::uint8_t bytes[chunk_bytes - 16];
+    const std::uint8_t* data = bytes;  // or what is borrowed
+    std::uint32_t begin = 0;           // the first byte not yet consumed
+    std::uint32_t end = 0;             // one past the last byte written
+    std::uint8_t bytes[chunk_bytes - 24];
   };
 
   // Keeps at most `spare_max` unused chunks; the rest go back to the heap.
@@ -37,10 +40,17 @@ class ChunkPool {
   // Frees the unused ones.
   void trim();
 
+  // Bytes that queues may borrow (ByteQueue::append_lent) until other ones are lent, or none.
+  // Before that each queue that has borrowed must be empty, or keep() its content.
+  void lend(Bytes bytes) { lent_ = bytes; }
+  bool lends() const { return !lent_.empty(); }
+  bool lends(Bytes bytes) const;
+
  private:
   Chunk* spare_ = nullptr;
   std::size_t spare_count_ = 0;
   std::size_t spare_max_;
+  Bytes lent_;
 };
 
 // First in, first out. Holds no chunk while it is empty.
@@ -53,10 +63,19 @@ class ByteQueue {
 
   void append(Bytes bytes);
 
+  // The same, but what the pool lends is not copied if it is many bytes: it is no longer there once
+  // the pool lends it no more.
+  static constexpr std::size_t borrowed_bytes_min = 8 * 1024;
+  void append_lent(Bytes bytes);
+  // Copies what is borrowed.
+  void keep();
+
   // Room for exactly `size` bytes in one piece, already counted as appended; the caller fills it.
   // `size` is at most max_reserve.
   static constexpr std::size_t max_reserve = 256;
   std::uint8_t* reserve(std::size_t size);
+  // The same for some bytes, at least one and at most `size_max`, which is not 0.
+  MutableBytes extend(std::size_t size_max);
 
   std::size_t size() const { return size_; }
   bool empty() const { return size_ == 0; }
@@ -74,6 +93,7 @@ class ByteQueue {
 
  private:
   ChunkPool::Chunk* writable(std::size_t size);
+  ChunkPool::Chunk* add_chunk();
 
   ChunkPool& pool_;
   ChunkPool::Chunk* head_ = nullptr;

@@ -2,10 +2,10 @@
 
 #include <cstring>
 
+#include "base/block.h"
+
 namespace sluice {
 namespace {
-
-constexpr std::uint64_t high_bits = 0x8080808080808080;
 
 std::uint64_t load8(const std::uint8_t* bytes) {
   std::uint64_t word;
@@ -15,8 +15,12 @@ std::uint64_t load8(const std::uint8_t* bytes) {
 
 // The first byte that is not ASCII, or `end`.
 const std::uint8_t* skip_ascii(const std::uint8_t* at, const std::uint8_t* end) {
-  while (end - at >= 16 && ((load8(at) | load8(at + 8)) & high_bits) == 0) at += 16;
-  if (end - at >= 8 && (load8(at) & high_bits) == 0) at += 8;
+  for (; end - at >= 64; at += 64) {
+    const Block seen =
+        load_block(at) | load_block(at + 16) | load_block(at + 32) | load_block(at + 48);
+    if (!is_ascii(seen[0] | seen[1])) break;
+  }
+  while (end - at >= 8 && is_ascii(load8(at))) at += 8;
   while (at != end && *at < 0x80) ++at;
   return at;
 }

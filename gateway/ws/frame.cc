@@ -4,6 +4,7 @@
 #include <bit>
 #include <cstring>
 
+#include "base/block.h"
 #include "ws/close_code.h"
 
 namespace sluice::ws {
@@ -155,12 +156,14 @@ std::uint32_t rotate_mask(std::uint32_t mask, std::size_t offset) {
   return std::endian::native == std::endian::little ? std::rotr(mask, bits) : std::rotl(mask, bits);
 }
 
+// One word of what apply_mask() does; returns what was written.
 template <typename Word>
-void xor_word(std::uint8_t* bytes, Word mask) {
+Word mask_word(const std::uint8_t* from, std::uint8_t* to, Word mask) {
   Word word;
-  std::memcpy(&word, bytes, sizeof(word));
+  std::memcpy(&word, from, sizeof(word));
   word = static_cast<Word>(word ^ mask);
-  std::memcpy(bytes, &word, sizeof(word));
+  std::memcpy(to, &word, sizeof(word));
+  return word;
 }
 
 }  // namespace
@@ -205,27 +208,29 @@ HeaderParser::Step HeaderParser::gather(MutableBytes& input, const FrameRules& r
   return {};
 }
 
-void apply_mask(MutableBytes bytes, std::uint32_t mask, std::size_t offset) {
+bool apply_mask(Bytes from, std::uint8_t* to, std::uint32_t mask, std::size_t offset) {
   mask = rotate_mask(mask, offset);
   const std::uint64_t wide = static_cast<std::uint64_t>(mask) << 32 | mask;
-  std::uint8_t* at = bytes.data();
-  std::size_t left = bytes.size();
-  // Four words at a time: compilers make wider instructions of it.
-  for (; left >= 32; left -= 32, at += 32) {
-    std::uint64_t words[4];
-    std::memcpy(words, at, sizeof(words));
-    for (std::uint64_t& word : words) word ^= wide;
-    std::memcpy(at, words, sizeof(words));
+  const std::uint8_t* at = from.data();
+  std::size_t left = from.size();
+  Block blocks_seen = {};
+  for (; left >= 2 * sizeof(Block); left -= 32, at += 32, to += 32) {
+    const Block first = load_block(at) ^ Block { wide, wide };
+    const Block second = load_block(at + 16) ^ Block { wide, wide };
+    blocks_seen |= first | second;
+    store_block(first, to);
+    store_block(second, to + 16);
   }
-  for (; left >= 8; left -= 8, at += 8) xor_word(at, wide);
+  std::uint64_t seen = blocks_seen[0] | blocks_seen[1];
+  for (; left >= 8; left -= 8, at += 8, to += 8) seen |= mask_word(at, to, wide);
   if (left >= 4) {
-    xor_word(at, mask);
-    left -= 4;
-    at += 4;
+    seen |= mask_word(at, to, mask);
+    left -= 4, at += 4, to += 4;
   }
   std::uint8_t key[4];
   std::memcpy(key, &mask, sizeof(key));
-  for (std::size_t i = 0; i < left; ++i) at[i] = static_cast<std::uint8_t>(at[i] ^ key[i]);
+  for (std::size_t i = 0; i < left; ++i) seen |= mask_word(at + i, to + i, key[i]);
+  return is_ascii(seen);
 }
 
 }  // namespace sluice::ws

@@ -87,8 +87,9 @@ class HeaderParser {
   std::uint8_t size_ = 0;
 };
 
-// Masks or unmasks in place (RFC 6455 5.3). `offset` is the place of the first byte in the frame's
-// payload; only its remainder by four matters.
-void apply_mask(MutableBytes bytes, std::uint32_t mask, std::size_t offset);
+// Masks or unmasks (RFC 6455 5.3) `from` into as many bytes at `to`, which may be the same ones.
+// `offset` is the place of the first byte in the frame's payload; only its remainder by four
+// matters. Returns whether all that was written is ASCII.
+bool apply_mask(Bytes from, std::uint8_t* to, std::uint32_t mask, std::size_t offset);
 
 }  // namespace sluice::ws

@@ -123,22 +123,26 @@ void Protocol::begin_data_frame(const FrameHeader& header) {
 }
 
 // What the input holds of the present frame's payload, unmasked.
-MutableBytes Protocol::take_payload() {
+Protocol::Piece Protocol::take_payload() {
   const std::size_t count =
       static_cast<std::size_t>(std::min<std::uint64_t>(frame_left_, input_.size()));
-  const MutableBytes piece = input_.first(count);
+  Piece piece{input_.first(count)};
   input_ = input_.subspan(count);
   frame_left_ -= count;
   // RFC 6455 5.3: only what a client sends is masked.
   if (role_ == Role::server) {
-    apply_mask(piece, mask_, mask_offset_);
+    piece.ascii = apply_mask(piece.bytes, piece.bytes.data(), mask_, mask_offset_);
     mask_offset_ = static_cast<std::uint8_t>((mask_offset_ + count) % 4);
   }
   return piece;
 }
 
 std::optional<Event> Protocol::data_event() {
-  if (compressed_ && compression_.use == Compression::Use::deflate) return inflated_event();
+  const bool inflates = compressed_ && compression_.use == Compression::Use::deflate;
+  return inflates ? inflated_event() : plain_event();
+}
+
+std::optional<Event> Protocol::plain_event() {
   // One object for every way out, so that it is filled where the caller gets it and never copied.
   std::optional<Event> event;
   if (input_.empty() && frame_left_ != 0) return event;
@@ -147,13 +151,14 @@ std::optional<Event> Protocol::data_event() {
   event->message_start = !message_started_;
   event->frame_start = !frame_started_;
   if (!frame_started_) event->frame_bytes = frame_left_;
-  event->payload = take_payload();
+  const Piece piece = take_payload();
+  event->payload = piece.bytes;
   event->frame_end = frame_left_ == 0;
   event->fin = frame_fin_;
   event->continuation = fragments_ > 1;
   event->compressed = compressed_;
   event->message_end = event->frame_end && frame_fin_;
-  if (is_valid_text(event->payload, event->message_end)) {
+  if (is_valid_text(piece, event->message_end)) {
     frame_started_ = message_started_ = true;
     if (event->frame_end) end_data_frame();
   } else {
@@ -164,11 +169,12 @@ std::optional<Event> Protocol::data_event() {
 
 // RFC 6455 8.1: an endpoint that finds a byte stream not to be valid UTF-8 fails the connection. It
 // is found at the first byte that cannot be right, be the frame complete or not.
-bool Protocol::is_valid_text(Bytes piece, bool message_end) {
+bool Protocol::is_valid_text(const Piece& piece, bool message_end) {
   if (message_type_ != MessageType::text || !limits_->validate_utf8) return true;
   // What passes compressed is nobody's text before the receiver has inflated it.
   if (compressed_ && compression_.use == Compression::Use::pass) return true;
-  return utf8_.feed(piece) && (!message_end || utf8_.complete());
+  if (piece.ascii && utf8_.complete()) return true;
+  return utf8_.feed(piece.bytes) && (!message_end || utf8_.complete());
 }
 
 // RFC 7692 7.2.2: the next piece of a compressed message, inflated into the pool's buffer.
@@ -199,7 +205,7 @@ std::optional<Event> Protocol::inflated_event() {
   event->continuation = fragments_ > 1;
   event->inflated = true;
   event->message_end = whole && frame_fin_;
-  if (!is_valid_text(event->payload, event->message_end)) return fail(invalid_text);
+  if (!is_valid_text({event->payload}, event->message_end)) return fail(invalid_text);
   if (event->message_end && !inflater->at_message_end()) return fail(invalid_deflate);
   frame_started_ = true;
   message_started_ = message_started_ || size != 0;
@@ -213,7 +219,7 @@ bool Protocol::feed_inflater() {
   Inflater& inflater = *compression_.inflater;
   if (frame_left_ != 0) {
     if (input_.empty()) return false;
-    const MutableBytes piece = take_payload();
+    const MutableBytes piece = take_payload().bytes;
     limits_->compression.pool->count_received(piece.size());
     inflater.feed(piece);
     return true;
@@ -253,12 +259,12 @@ void Protocol::end_data_frame() {
 // once. One that is whole is left where it is; one that spans reads is gathered.
 std::optional<Event> Protocol::control_event() {
   if (gathering_ != nullptr || input_.size() < frame_left_) return gather_control();
-  return deliver_control(take_payload());
+  return deliver_control(take_payload().bytes);
 }
 
 std::optional<Event> Protocol::gather_control() {
   if (gathering_ == nullptr) gathering_ = std::make_unique<ControlPayload>();
-  const MutableBytes piece = take_payload();
+  const MutableBytes piece = take_payload().bytes;
   if (!piece.empty()) std::memcpy(gathering_->bytes + gathering_->size, piece.data(), piece.size());
   gathering_->size = static_cast<std::uint8_t>(gathering_->size + piece.size());
   if (frame_left_ != 0) return std::nullopt;
@@ -356,7 +362,7 @@ void Protocol::send_frame(FrameHeader header, Bytes payload, ByteQueue& out) {
   const std::size_t header_bytes = header_size(payload.size(), false);
   if (payload.empty() || header_bytes + payload.size() > ByteQueue::max_reserve) {
     write_header(header, out.reserve(header_bytes));
-    return out.append(payload);
+    return out.append_lent(payload);
   }
   std::uint8_t* room = out.reserve(header_bytes + payload.size());
   std::memcpy(room + write_header(header, room), payload.data(), payload.size());
@@ -370,16 +376,14 @@ void Protocol::send_masked(FrameHeader header, Bytes payload, ByteQueue& out) {
   append_masked(payload, header.mask, 0, out);
 }
 
-// The caller's bytes are not ours to change, so they are masked in the queue.
+// The caller's bytes are not ours to change, so they are masked on their way into the queue.
 void Protocol::append_masked(Bytes payload, std::uint32_t mask, std::size_t offset,
                              ByteQueue& out) {
   while (!payload.empty()) {
-    const std::size_t count = std::min(payload.size(), ByteQueue::max_reserve);
-    std::uint8_t* room = out.reserve(count);
-    std::memcpy(room, payload.data(), count);
-    apply_mask({room, count}, mask, offset);
-    offset += count;
-    payload = payload.subspan(count);
+    const MutableBytes room = out.extend(payload.size());
+    apply_mask(payload.first(room.size()), room.data(), mask, offset);
+    offset += room.size();
+    payload = payload.subspan(room.size());
   }
 }
 
@@ -420,7 +424,7 @@ void Protocol::send_payload(Bytes piece, ByteQueue& out) {
     compression_.deflater->feed(piece);
     return sending_left_ == 0 ? end_deflated_frame(out) : send_deflated(false, false, out);
   }
-  if (role_ == Role::server) return out.append(piece);
+  if (role_ == Role::server) return out.append_lent(piece);
   append_masked(piece, sending_mask_, sending_offset_, out);
   sending_offset_ = static_cast<std::uint8_t>((sending_offset_ + piece.size()) % 4);
 }

@@ -155,13 +155,18 @@ class Protocol {
   FrameRules rules() const;
   std::optional<Event> begin_frame();
   void begin_data_frame(const FrameHeader& header);
-  MutableBytes take_payload();
+  struct Piece {
+    MutableBytes bytes;
+    bool ascii = false;  // all of it; false also means that nobody has looked
+  };
+  Piece take_payload();
   std::optional<Event> data_event();
+  std::optional<Event> plain_event();
   std::optional<Event> inflated_event();
   bool feed_inflater();
   const Violation* check_inflated() const;
   void end_inflated();
-  bool is_valid_text(Bytes piece, bool message_end);
+  bool is_valid_text(const Piece& piece, bool message_end);
   void end_data_frame();
   std::optional<Event> control_event();
   std::optional<Event> gather_control();

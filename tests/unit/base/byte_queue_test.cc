@@ -93,11 +93,13 @@ TEST_CASE("any sequence of operations gives what a string would give") {
     return std::uniform_int_distribution<std::size_t>(0, n - 1)(random);
   };
   ChunkPool pool(4);
+  const std::string lent = numbered(40'000);
+  pool.lend(as_bytes(lent));
   for (int round = 0; round < 30; ++round) {
     ByteQueue queue(pool);
     std::string model;
     for (int step = 0; step < 300; ++step) {
-      switch (below(6)) {
+      switch (below(7)) {
         case 0:
         case 1: {
           const std::string text = numbered(below(below(4) == 0 ? 40'000 : 300), below(1000));
@@ -123,7 +125,14 @@ TEST_CASE("any sequence of operations gives what a string would give") {
             queue.clear();
             model.clear();
           }
+          if (below(4) == 0) queue.keep();
           break;
+        case 6: {
+          const std::string_view text = std::string_view(lent).substr(below(lent.size()));
+          queue.append_lent(as_bytes(text));
+          model += text;
+          break;
+        }
       }
       REQUIRE(queue.size() == model.size());
       REQUIRE(queue.empty() == model.empty());
@@ -133,6 +142,36 @@ TEST_CASE("any sequence of operations gives what a string would give") {
       REQUIRE(model.starts_with(peeked(queue, 3)));
     }
   }
+}
+
+TEST_CASE("what is lent is borrowed if it is much, and copied by keep()") {
+  ChunkPool pool;
+  ByteQueue queue(pool);
+  std::string lent = numbered(3 * chunk_capacity);
+  pool.lend(as_bytes(lent));
+  const auto append = [&](std::string_view text) { queue.append_lent(as_bytes(text)); };
+  const auto borrows = [&] {
+    iovec vectors[8];
+    const iovec& last = vectors[queue.peek(vectors, 8) - 1];
+    return last.iov_base == lent.data();
+  };
+  append(std::string_view(lent).substr(0, ByteQueue::borrowed_bytes_min - 1));
+  CHECK_FALSE(borrows());
+  append(numbered(ByteQueue::borrowed_bytes_min));  // another's
+  CHECK_FALSE(borrows());
+  append(lent);
+  CHECK(borrows());
+  queue.append(as_bytes("tail"));
+  CHECK_FALSE(borrows());
+  queue.consume(20);
+  const std::string whole = queue.to_string();
+  queue.keep();
+  pool.lend({});
+  lent.assign(lent.size(), '!');
+  CHECK(queue.to_string() == whole);
+  CHECK(queue.size() == whole.size());
+  append(lent);
+  CHECK_FALSE(borrows());
 }
 
 TEST_CASE("an empty queue has given its chunks back, and the pool lends them again") {

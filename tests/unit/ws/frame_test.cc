@@ -69,9 +69,29 @@ TEST_CASE("the mask is applied byte by byte, modulo four, at every offset (RFC 6
         for (std::size_t i = 0; i < size; ++i) {
           expected[alignment + i] ^= static_cast<std::uint8_t>(key[(offset + i) % 4]);
         }
-        apply_mask({bytes.data() + alignment, size}, mask_of(key), offset);
+        const MutableBytes text(bytes.data() + alignment, size);
+        std::vector<std::uint8_t> elsewhere(bytes.size());
+        apply_mask(text, elsewhere.data() + alignment, mask_of(key), offset);
+        CHECK(as_text(Bytes(elsewhere).subspan(alignment, size)) ==
+              as_text(Bytes(expected).subspan(alignment, size)));
+        apply_mask(text, text.data(), mask_of(key), offset);
         CHECK(bytes == expected);  // and nothing beside it was touched
       }
+    }
+  }
+}
+
+TEST_CASE("whoever applies a mask learns whether the result is ASCII, wherever a byte is not") {
+  const std::uint32_t mask = mask_of("\x81\x02\x83\x04");
+  for (std::size_t size = 0; size <= 140; ++size) {
+    std::vector<std::uint8_t> masked(size, 0x7F);
+    apply_mask(masked, masked.data(), mask, 0);
+    std::vector<std::uint8_t> plain(size);
+    CHECK(apply_mask(masked, plain.data(), mask, 0));
+    for (std::size_t place = 0; place < size; ++place) {
+      masked[place] ^= 0x80;
+      CHECK_FALSE(apply_mask(masked, plain.data(), mask, 0));
+      masked[place] ^= 0x80;
     }
   }
 }
