@@ -470,6 +470,7 @@ void Session::put(MessageType type, Bytes payload) {
   metrics::TrafficCounters& traffic = counters_.traffic[to_client];
   const std::size_t size_before = transport_.output().size();
   protocol_.send_message(type, payload, transport_.output());
+  flush_soon();
   count_deflated(payload.size());
   (type == MessageType::text ? traffic.text_frames : traffic.binary_frames).add();
   traffic.payload_bytes.add(payload.size());
@@ -531,6 +532,7 @@ void Session::send_payload(Bytes piece) {
   last_message_ms_ = wheel_.now_ms();
   const std::size_t size_before = transport_.output().size();
   protocol_.send_payload(piece, transport_.output());
+  flush_soon();
   count_deflated(piece.size());
   if (!protocol_.awaits_payload()) {
     end_frame();
@@ -569,6 +571,11 @@ void Session::wrote(std::size_t size_before) {
   }
   // Whoever put the first of it there has seen to the flush.
   if (size_before == 0) owner_.on_session_wake();
+}
+
+// Many bytes leave while the caches still hold them, and some of them may be borrowed.
+void Session::flush_soon() {
+  if (transport_.output().size() >= ByteQueue::borrowed_bytes_min) transport_.flush_soon();
 }
 
 void Session::send_pong(Bytes payload) {

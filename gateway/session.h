@@ -243,6 +243,7 @@ class Session final : private TimerWheel::Entry {
   void send_pong(Bytes payload);
   void send_ping();
   void send_close(std::uint16_t code, std::string_view reason);
+  void flush_soon();
   void wrote(std::size_t size_before);
   void update_buffered();
   void over_high_watermark();

@@ -200,7 +200,8 @@ void TcpBridge::on_piece(const MessagePiece& piece) {
                          .detail = text ? "frames: text" : "frames: binary"});
     return end_upstream();
   }
-  transport_->output().append(piece.payload);
+  transport_->output().append_lent(piece.payload);
+  transport_->flush_soon();
   route_.context.turn.wake(*this);
 }
 

@@ -110,6 +110,26 @@ bool Socket::read_once() {
   return false;
 }
 
+void Socket::deliver(MutableBytes bytes) {
+  buffers_.pool.lend(bytes);
+  owner_->on_receive(bytes);
+  buffers_.pool.lend({});
+  for (Socket* socket : buffers_.flushed_soon) socket->settle();
+  buffers_.flushed_soon.clear();
+}
+
+void Socket::flush_soon() {
+  if (flushed_soon_ || !buffers_.pool.lends()) return;
+  flushed_soon_ = true;
+  buffers_.flushed_soon.push_back(this);
+}
+
+void Socket::settle() {
+  flushed_soon_ = false;
+  if (!output_.empty() && !blocked_ && !failed_) flush();
+  output_.keep();
+}
+
 // The bytes are there, so one call gets them all; they are what the buffer holds already.
 void Socket::take(std::size_t size) {
   if (size == 0) return;

@@ -1,8 +1,10 @@
 // Socket: a connected non-blocking socket on a loop; the part that plain and TLS transports share.
 #pragma once
 
+#include <cassert>
 #include <cstdint>
 #include <memory>
+#include <vector>
 
 #include "base/byte_queue.h"
 #include "base/fd.h"
@@ -12,15 +14,20 @@
 
 namespace sluice::net {
 
+class Socket;
+
 // What the connections of one worker share while they handle an event: one buffer to read into,
 // one to decrypt into, the pool of chunks for output. Not thread-safe.
 struct IoBuffers {
-  static constexpr std::size_t receive_bytes = 64 * 1024;
+  // Senders like powers of two: a message of 64 KiB, or a batch of smaller ones, comes with
+  // headers.
+  static constexpr std::size_t receive_bytes = (64 + 1) * 1024;
   IoBuffers();
 
   std::unique_ptr<std::uint8_t[]> received;
   std::unique_ptr<std::uint8_t[]> decrypted;
   ChunkPool pool;
+  std::vector<Socket*> flushed_soon;  // after the present on_receive()
 };
 
 // Owns the fd. The parts of Transport that are the same with and without TLS.
@@ -30,6 +37,7 @@ class Socket : public Transport, private uv::Poll::Owner, private SendWatch::Own
   void read(bool wanted) override;
   void tell_resets_at_once() override;
   void reset_on_close() override;
+  void flush_soon() override;
   void set_user_timeout(TimerWheel& wheel, std::uint64_t timeout_ms) override;
   SendProgress progress() const override { return send_progress(fd_.get()); }
   Endpoint local_endpoint() const override;
@@ -40,10 +48,16 @@ class Socket : public Transport, private uv::Poll::Owner, private SendWatch::Own
 
  protected:
   Socket(uv::Loop& loop, IoBuffers& buffers, int fd, Transport::Owner& owner);
+  // Not inside of an on_receive(), whosever it is.
+  ~Socket() override { assert(!flushed_soon_); }
 
   // Bytes have come from the kernel.
   virtual void on_read(MutableBytes bytes) = 0;
   virtual void on_read_end() = 0;
+
+  // Gives the owner bytes that were received. What outputs have borrowed of them is written or
+  // copied before it returns.
+  void deliver(MutableBytes bytes);
 
   // Writes as much of the queue as the kernel takes; then blocked() tells whether all of it.
   void write(ByteQueue& queue);
@@ -66,6 +80,7 @@ class Socket : public Transport, private uv::Poll::Owner, private SendWatch::Own
   void on_poll(uv::Poll::Events events) override;
   void on_unanswered() override;
   bool read_once();
+  void settle();
   void watch();
   bool take_urgent_byte();
 
@@ -80,6 +95,7 @@ class Socket : public Transport, private uv::Poll::Owner, private SendWatch::Own
   bool peeking_ : 1 = false;
   bool tells_resets_ : 1 = false;  // while it is neither read nor written to
   bool hung_up_ : 1 = false;       // both directions have ended: no reset can come
+  bool flushed_soon_ : 1 = false;  // among those in the buffers
   uv::Poll poll_;
   std::unique_ptr<SendWatch> send_watch_;  // null: none was asked for
 };
@@ -94,7 +110,7 @@ class PlainTransport final : public Socket {
   void shutdown() override;
 
  private:
-  void on_read(MutableBytes bytes) override { owner_->on_receive(bytes); }
+  void on_read(MutableBytes bytes) override { deliver(bytes); }
   void on_read_end() override { owner_->on_end(); }
 };
 

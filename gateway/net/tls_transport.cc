@@ -130,7 +130,7 @@ void TlsTransport::decrypt() {
     }
     if (count > 0) {
       key_updates_ = 0;
-      owner_->on_receive({buffers_.decrypted.get(), static_cast<std::size_t>(count)});
+      deliver({buffers_.decrypted.get(), static_cast<std::size_t>(count)});
       continue;
     }
     const int error = SSL_get_error(ssl_.get(), count);

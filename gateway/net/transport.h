@@ -27,8 +27,8 @@ class Transport {
    public:
     // The TLS handshake has succeeded. Never comes for plain TCP.
     virtual void on_secure() = 0;
-    // Bytes from the peer, valid during the call; they may be changed in place. May still come
-    // after read(false), for what was read already.
+    // Bytes from the peer, valid during the call; they may be changed in place, and outputs may
+    // borrow them. May still come after read(false), for what was read already.
     virtual void on_receive(MutableBytes bytes) = 0;
     // The peer will send no more (FIN). Comes once.
     virtual void on_end() = 0;
@@ -61,6 +61,9 @@ class Transport {
   virtual void tell_resets_at_once() = 0;
   // Hands output() to the kernel as far as it takes it. What is left goes by itself later.
   virtual void flush() = 0;
+  // Flushes as soon as the present on_receive() has returned, whosever it is; nothing happens in
+  // other events. To be called after output() may have borrowed (ByteQueue::append_lent).
+  virtual void flush_soon() {}
   // Ends our direction, once everything in output() has left.
   virtual void shutdown() = 0;
   // Makes the close a reset (RST): for a peer that is not to get an orderly end.

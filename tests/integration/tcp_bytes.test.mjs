@@ -18,7 +18,7 @@ const longMs = 6 * patienceMs; // for 64 MB
 const up = 'client_to_upstream';
 const down = 'upstream_to_client';
 const highWatermark = 256 * kilobyte; // the default
-const read = 64 * kilobyte; // what one read may bring on top
+const read = 65 * kilobyte; // what one read may bring on top
 
 const large = randomBytes(64 * megabyte);
 const digest = (bytes) => createHash('sha256').update(bytes).digest('hex');

@@ -86,6 +86,34 @@ TEST_CASE("plain: what is appended while blocked leaves behind the rest, without
   CHECK(got == text + "tail");
 }
 
+TEST_CASE("plain: what is sent on is borrowed from the receive buffer, and kept if it is refused") {
+  Stream from(tcp_pair());
+  ServerEnd& shared = from;
+  const auto ends = unix_pair();
+  Recorder owner;
+  ClientEnd client(ends.second);
+  net::PlainTransport to(shared.loop.loop, shared.buffers, ends.first, owner);
+  from.owner.receive_then = [&](std::string_view bytes) {
+    to.output().append_lent(as_bytes(bytes));
+    to.flush_soon();
+  };
+  from.transport->read(true);
+  const std::string text = numbered(4 * 1024 * 1024);
+  std::thread writer([&] { from.client.send(text); });
+  from.loop.run_until([&] { return from.owner.received.size() == text.size(); });
+  writer.join();
+  CHECK(to.blocked());  // by then; and the buffer has been read into many times
+  std::atomic<bool> done{false};
+  std::string got;
+  std::thread reader([&] {
+    got = client.read(text.size());
+    done = true;
+  });
+  from.loop.run_until([&] { return done.load(); });
+  reader.join();
+  CHECK(got == text);
+}
+
 TEST_CASE("plain: read(false) leaves bytes in the kernel until read(true)") {
   Stream stream(tcp_pair());
   stream.transport->read(true);
