@@ -10,10 +10,12 @@
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <netinet/tcp.h>
+#include <openssl/ssl.h>
 #include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
+#include <zlib.h>
 
 #include <algorithm>
 #include <array>
@@ -23,9 +25,11 @@
 #include <cstdlib>
 #include <cstring>
 #include <ctime>
+#include <memory>
 #include <random>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace {
@@ -63,8 +67,10 @@ enum class Mode { echo, idle, handshakes };
 struct Options {
   Mode mode = Mode::echo;
   std::uint16_t port = 0;
-  bool raw = false;     // no WebSocket: the payloads alone
-  bool stream = false;  // binary messages, whose boundaries may come back elsewhere
+  bool raw = false;      // no WebSocket: the payloads alone
+  bool stream = false;   // binary messages, whose boundaries may come back elsewhere
+  bool deflate = false;  // JSON with permessage-deflate (RFC 7692), compressed once and for all
+  bool tls = false;
   std::string path = "/echo";
   std::size_t connections = 1;
   std::size_t pipeline = 1;  // messages of a batch
@@ -80,9 +86,9 @@ struct Options {
 
 void print_usage() {
   std::fputs(
-      "usage: bench_load echo|idle|handshakes --port N [--raw | --stream] [--path P] "
-      "[--connections N]\n"
-      "         [--pipeline N] [--size BYTES] [--seconds S | --messages N] [--warmup S]\n"
+      "usage: bench_load echo|idle|handshakes --port N [--raw | --stream | --deflate] [--tls]\n"
+      "         [--path P] [--connections N] [--pipeline N] [--size BYTES] [--seconds S | "
+      "--messages N] [--warmup S]\n"
       "         [--wait] [--server-pid PID [--server-forks]] [--limit S]\n",
       stderr);
 }
@@ -131,6 +137,10 @@ Options parse(int argc, char** argv) {
       options.raw = true;
     } else if (name == "--stream") {
       options.stream = true;
+    } else if (name == "--deflate") {
+      options.deflate = true;
+    } else if (name == "--tls") {
+      options.tls = true;
     } else if (name == "--server-forks") {
       options.server_forks = true;
     } else if (name == "--wait") {
@@ -166,7 +176,7 @@ void append_header(Buffer& out, std::uint8_t first, std::size_t size, bool maske
 }
 
 // RFC 6455 5.3: a key for each frame.
-void append_masked(Buffer& out, const std::string& payload) {
+void append_masked(Buffer& out, std::string_view payload) {
   const std::uint32_t key = static_cast<std::uint32_t>(random_bits());
   std::uint8_t mask[4];
   std::memcpy(mask, &key, sizeof mask);
@@ -182,18 +192,52 @@ std::string random_text(std::size_t size) {
   return text;
 }
 
-// What a connection sends at once, and what has to come back.
+// Records as services send them: the same keys, a few names, and numbers that differ.
+std::string random_json(std::size_t size) {
+  constexpr std::array names = {"alice", "bob", "carol", "dave"};
+  std::string text = "[";
+  while (text.size() < size) {
+    text += "{\"id\":" + std::to_string(random_bits() % 100000) + ",\"user\":\"" +
+            names[random_bits() % names.size()] +
+            "\",\"status\":\"delivered\",\"total\":" + std::to_string(random_bits() % 1000) +
+            ".50,\"currency\":\"EUR\"},";
+  }
+  text.resize(size);
+  return text;
+}
+
+// RFC 7692 7.2.1, without context.
+std::string deflated(const std::string& text) {
+  z_stream stream{};
+  if (deflateInit2(&stream, 6, Z_DEFLATED, -15, 8, Z_DEFAULT_STRATEGY) != Z_OK) die("deflateInit2");
+  std::string out(deflateBound(&stream, text.size()) + 16, '\0');
+  stream.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(text.data()));
+  stream.avail_in = static_cast<uInt>(text.size());
+  stream.next_out = reinterpret_cast<Bytef*>(out.data());
+  stream.avail_out = static_cast<uInt>(out.size());
+  if (deflate(&stream, Z_SYNC_FLUSH) != Z_OK) die("deflate");
+  out.resize(stream.total_out - 4);  // without the tail 00 00 FF FF
+  deflateEnd(&stream);
+  return out;
+}
+
+// What a connection sends at once, and what has to come back: with permessage-deflate, inflated.
 struct Batch {
   Buffer request;
   Buffer response;
 };
 
 Batch make_batch(const Options& options) {
-  const std::uint8_t frame = options.stream ? 0x82 : 0x81;
+  const std::uint8_t frame = options.stream ? 0x82 : options.deflate ? 0xC1 : 0x81;
   Batch batch;
   for (std::size_t i = 0; i < options.pipeline; ++i) {
-    const std::string payload = random_text(options.size);
-    if (options.raw) {
+    const std::string payload =
+        options.deflate ? random_json(options.size) : random_text(options.size);
+    if (options.deflate) {
+      const std::string compressed = deflated(payload);
+      append_header(batch.request, frame, compressed.size(), true);
+      append_masked(batch.request, compressed);
+    } else if (options.raw) {
       batch.request.insert(batch.request.end(), payload.begin(), payload.end());
     } else {
       append_header(batch.request, frame, payload.size(), true);
@@ -212,30 +256,34 @@ constexpr std::array<std::uint8_t, 4> close_response = {0x88, 0x02, 0x03, 0xE8};
 std::string make_upgrade(const Options& options) {
   return "GET " + options.path + " HTTP/1.1\r\nHost: 127.0.0.1:" + std::to_string(options.port) +
          "\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-         "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
+         "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n" +
+         (options.deflate ? "Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n" : "\r\n");
 }
 
 // RFC 6455 1.3: what that key has to be answered with.
 constexpr std::string_view upgrade_accept = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
-// Takes the headers out of what a server sends (RFC 6455 5.2), in place.
+// Takes the headers out of what a server sends (RFC 6455 5.2).
 class Unframer {
  public:
-  std::size_t strip(std::uint8_t* bytes, std::size_t size) {
-    std::size_t kept = 0;
-    for (std::size_t at = 0; at < size;) {
-      if (left_ == 0) {
-        header_[header_size_++] = bytes[at++];
-        if (header_size_ >= 2 && header_size_ == wanted()) begin_payload();
-      } else {
-        const std::size_t count = std::min<std::uint64_t>(left_, size - at);
-        std::memmove(bytes + kept, bytes + at, count);
-        kept += count;
-        at += count;
-        left_ -= count;
-      }
+  struct Piece {
+    std::uint8_t* bytes;
+    std::size_t size;
+    bool frame_end;
+  };
+
+  // The next piece of a payload, from the front of `bytes`; without bytes if there is none yet.
+  Piece next(std::uint8_t*& bytes, std::size_t& size) {
+    while (left_ == 0 && size > 0) {
+      header_[header_size_++] = *bytes++;
+      --size;
+      if (header_size_ >= 2 && header_size_ == wanted()) begin_payload();
     }
-    return kept;
+    const Piece piece{bytes, std::min<std::uint64_t>(left_, size), left_ != 0 && left_ <= size};
+    bytes += piece.size;
+    size -= piece.size;
+    left_ -= piece.size;
+    return piece;
   }
 
  private:
@@ -249,6 +297,39 @@ class Unframer {
   std::array<std::uint8_t, 10> header_{};
   std::size_t header_size_ = 0;
   std::uint64_t left_ = 0;
+};
+
+// Inflates what a server sends, with or without context takeover. A message is one frame.
+class Inflation {
+ public:
+  Inflation() {
+    if (inflateInit2(&stream_, -15) != Z_OK) die("inflateInit2");
+  }
+  ~Inflation() { inflateEnd(&stream_); }
+  Inflation(const Inflation&) = delete;
+  Inflation& operator=(const Inflation&) = delete;
+
+  void append(const Unframer::Piece& piece, Buffer& out) {
+    std::uint8_t tail[] = {0x00, 0x00, 0xFF, 0xFF};  // RFC 7692 7.2.2
+    inflate_all(piece.bytes, piece.size, out);
+    if (piece.frame_end) inflate_all(tail, sizeof tail, out);
+  }
+
+ private:
+  void inflate_all(std::uint8_t* bytes, std::size_t size, Buffer& out) {
+    std::uint8_t room[4096];
+    stream_.next_in = bytes;
+    stream_.avail_in = static_cast<uInt>(size);
+    do {
+      stream_.next_out = room;
+      stream_.avail_out = sizeof room;
+      const int status = inflate(&stream_, Z_SYNC_FLUSH);
+      if (status != Z_OK && status != Z_BUF_ERROR) die("an echo does not inflate");
+      out.insert(out.end(), room, stream_.next_out);
+    } while (stream_.avail_out == 0);
+  }
+
+  z_stream stream_{};
 };
 
 // ---- The server's CPU time
@@ -297,8 +378,27 @@ int connect_to(std::uint16_t port) {
   }
   const int on = 1;
   setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-  if (::fcntl(fd, F_SETFL, O_NONBLOCK) != 0) die_errno("fcntl");
   return fd;
+}
+
+// Whatever the certificate: it is the gateway's work that is measured.
+SSL* secure(int fd) {
+  static SSL_CTX* const context = SSL_CTX_new(TLS_client_method());
+  SSL* ssl = SSL_new(context);
+  SSL_set_fd(ssl, fd);
+  SSL_set_mode(ssl, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+  if (SSL_connect(ssl) != 1) die("the TLS handshake failed");
+  return ssl;
+}
+
+// What read(2) and write(2) would have returned.
+ssize_t as_count(SSL* ssl, int result) {
+  if (result > 0) return result;
+  const int error = SSL_get_error(ssl, result);
+  if (error == SSL_ERROR_ZERO_RETURN) return 0;
+  const bool later = error == SSL_ERROR_WANT_READ || error == SSL_ERROR_WANT_WRITE;
+  errno = later ? EAGAIN : EPROTO;
+  return -1;
 }
 
 struct Client {
@@ -314,7 +414,24 @@ struct Client {
   std::uint64_t sent_ns = 0;
   std::string head;  // of the response to the upgrade
   Unframer unframer;
+  SSL* ssl = nullptr;                    // null: plain
+  std::unique_ptr<Inflation> inflation;  // null: not compressed
 };
+
+ssize_t read_some(const Client& client, Buffer& room) {
+  if (client.ssl == nullptr) return ::read(client.fd, room.data(), room.size());
+  return as_count(client.ssl, SSL_read(client.ssl, room.data(), static_cast<int>(room.size())));
+}
+
+ssize_t write_some(const Client& client, const void* bytes, std::size_t size) {
+  if (client.ssl == nullptr) return ::write(client.fd, bytes, size);
+  return as_count(client.ssl, SSL_write(client.ssl, bytes, static_cast<int>(size)));
+}
+
+void close_client(Client& client) {
+  SSL_free(std::exchange(client.ssl, nullptr));
+  ::close(client.fd);
+}
 
 class Load {
  public:
@@ -363,6 +480,9 @@ class Load {
 
   void open(Client& client) {
     client.fd = connect_to(options_.port);
+    if (options_.tls) client.ssl = secure(client.fd);
+    if (options_.deflate) client.inflation = std::make_unique<Inflation>();
+    if (::fcntl(client.fd, F_SETFL, O_NONBLOCK) != 0) die_errno("fcntl");
     client.head.clear();
     client.watches_output = false;
     client.batch = static_cast<std::size_t>(random_bits()) % batches_.size();
@@ -379,7 +499,8 @@ class Load {
     client.head.append(reinterpret_cast<const char*>(bytes), size);
     if (!client.head.ends_with("\r\n\r\n")) return;
     if (!client.head.starts_with("HTTP/1.1 101 ") ||
-        client.head.find(upgrade_accept) == std::string::npos) {
+        client.head.find(upgrade_accept) == std::string::npos ||
+        (options_.deflate && client.head.find("permessage-deflate") == std::string::npos)) {
       die("the upgrade was answered with: " + client.head.substr(0, client.head.find('\r')));
     }
     client.head = {};
@@ -445,7 +566,7 @@ class Load {
     const Buffer& request = batches_[client.batch].request;
     while (client.sent < request.size()) {
       const ssize_t count =
-          ::write(client.fd, request.data() + client.sent, request.size() - client.sent);
+          write_some(client, request.data() + client.sent, request.size() - client.sent);
       if (count < 0 && errno == EAGAIN) break;
       if (count < 0) die_errno("write");
       client.sent += static_cast<std::size_t>(count);
@@ -454,7 +575,12 @@ class Load {
   }
 
   void on_echo(Client& client, std::uint8_t* bytes, std::size_t size) {
-    if (options_.stream) size = client.unframer.strip(bytes, size);
+    if (options_.stream || options_.deflate) {
+      content_.clear();
+      while (size > 0) append_content(client, client.unframer.next(bytes, size));
+      bytes = content_.data();
+      size = content_.size();
+    }
     const Buffer& response = batches_[client.batch].response;
     if (size > response.size() - client.received ||
         std::memcmp(response.data() + client.received, bytes, size) != 0) {
@@ -468,6 +594,11 @@ class Load {
     if (--client.batches_left > 0) return start_batch(client);
     client.state = Client::State::ready;
     --echoing_;
+  }
+
+  void append_content(const Client& client, const Unframer::Piece& piece) {
+    if (client.inflation != nullptr) return client.inflation->append(piece, content_);
+    content_.insert(content_.end(), piece.bytes, piece.bytes + piece.size);
   }
 
   // ---- Opening and closing
@@ -504,7 +635,7 @@ class Load {
     if (client.state != Client::State::closing || client.received != close_response.size()) {
       die("the server closed a connection");
     }
-    ::close(client.fd);
+    close_client(client);
     client.state = Client::State::closed;
     ++completed_;
     if (reopening_) {
@@ -528,7 +659,13 @@ class Load {
   }
 
   void receive(Client& client) {
-    const ssize_t count = ::read(client.fd, received_.data(), received_.size());
+    receive_some(client);
+    // What OpenSSL has read already, epoll does not tell of.
+    while (client.ssl != nullptr && SSL_pending(client.ssl) > 0) receive_some(client);
+  }
+
+  void receive_some(Client& client) {
+    const ssize_t count = read_some(client, received_);
     if (count < 0 && errno == EAGAIN) return;
     if (count < 0) die_errno("read");
     if (count == 0) return on_end(client);
@@ -556,7 +693,7 @@ class Load {
 
   // On an empty socket there is always room for it.
   void send_small(const Client& client, const void* bytes, std::size_t size) {
-    if (::write(client.fd, bytes, size) != static_cast<ssize_t>(size)) die_errno("write");
+    if (write_some(client, bytes, size) != static_cast<ssize_t>(size)) die_errno("write");
   }
 
   // ---- Telling
@@ -597,6 +734,7 @@ class Load {
   const std::string upgrade_;
   std::vector<Batch> batches_;
   Buffer received_;
+  Buffer content_;  // of it, without headers
   int epoll_fd_;
   clockid_t server_clock_{};
   std::vector<Client> clients_;

@@ -11,7 +11,7 @@
 
 namespace {
 
-constexpr std::size_t receive_bytes = 64 * 1024;  // as much as the gateway reads at once
+constexpr std::size_t receive_bytes = 65 * 1024;  // as much as the gateway reads at once
 char received[receive_bytes];
 
 // What the kernel would not take at once.
