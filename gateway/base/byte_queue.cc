@@ -40,10 +40,15 @@ void ChunkPool::give_back(Chunk* chunk) {
 }
 
 ChunkPool::Chunk* ByteQueue::writable(std::size_t size) {
-  if (tail_ != nullptr && sizeof(tail_->bytes) - tail_->end >= size) return tail_;
+  if (head_ != nullptr && sizeof(head_->bytes) - head_->last->end >= size) return head_->last;
   ChunkPool::Chunk* chunk = pool_.take();
-  (tail_ == nullptr ? head_ : tail_->next) = chunk;
-  tail_ = chunk;
+  if (head_ == nullptr) {
+    head_ = chunk;
+    head_->queued_bytes = 0;
+  } else {
+    head_->last->next = chunk;
+  }
+  head_->last = chunk;
   return chunk;
 }
 
@@ -53,17 +58,17 @@ void ByteQueue::append(Bytes bytes) {
     const std::size_t count = std::min(bytes.size(), sizeof(chunk->bytes) - chunk->end);
     std::memcpy(chunk->bytes + chunk->end, bytes.data(), count);
     chunk->end += static_cast<std::uint32_t>(count);
-    size_ += count;
+    head_->queued_bytes += count;
     bytes = bytes.subspan(count);
   }
 }
 
 std::uint8_t* ByteQueue::reserve(std::size_t size) {
-  assert(size <= max_reserve);
+  assert(size != 0 && size <= max_reserve);
   ChunkPool::Chunk* chunk = writable(size);
   std::uint8_t* room = chunk->bytes + chunk->end;
   chunk->end += static_cast<std::uint32_t>(size);
-  size_ += size;
+  head_->queued_bytes += size;
   return room;
 }
 
@@ -82,29 +87,32 @@ Bytes ByteQueue::front() const {
 }
 
 void ByteQueue::consume(std::size_t size) {
-  assert(size <= size_);
-  size_ -= size;
+  assert(size <= this->size());
   while (head_ != nullptr) {
     const std::size_t available = head_->end - head_->begin;
     if (size < available) {
       head_->begin += static_cast<std::uint32_t>(size);
+      head_->queued_bytes -= size;
       return;
     }
     size -= available;
     ChunkPool::Chunk* chunk = head_;
     head_ = chunk->next;
-    if (head_ == nullptr) tail_ = nullptr;
+    if (head_ != nullptr) {
+      head_->last = chunk->last;
+      head_->queued_bytes = chunk->queued_bytes - available;
+    }
     pool_.give_back(chunk);
   }
 }
 
 void ByteQueue::clear() {
-  consume(size_);
+  consume(size());
 }
 
 std::string ByteQueue::to_string() const {
   std::string text;
-  text.reserve(size_);
+  text.reserve(size());
   for (ChunkPool::Chunk* chunk = head_; chunk != nullptr; chunk = chunk->next) {
     text.append(reinterpret_cast<const char*>(chunk->bytes + chunk->begin),
                 chunk->end - chunk->begin);

@@ -23,7 +23,10 @@ class ChunkPool {
     Chunk* next = nullptr;
     std::uint32_t begin = 0;  // the first byte not yet consumed
     std::uint32_t end = 0;    // one past the last byte written
-    std::uint8_t bytes[chunk_bytes - 16];
+    // What the first chunk knows of its queue.
+    Chunk* last = nullptr;
+    std::size_t queued_bytes = 0;
+    std::uint8_t bytes[chunk_bytes - 32];
   };
 
   // Keeps at most `spare_max` unused chunks; the rest go back to the heap.
@@ -43,7 +46,8 @@ class ChunkPool {
   std::size_t spare_max_;
 };
 
-// First in, first out. Holds no chunk while it is empty.
+// First in, first out. Holds no chunk while it is empty, and then has two pointers in all: idle
+// connections are many.
 class ByteQueue {
  public:
   explicit ByteQueue(ChunkPool& pool) : pool_(pool) {}
@@ -58,8 +62,8 @@ class ByteQueue {
   static constexpr std::size_t max_reserve = 256;
   std::uint8_t* reserve(std::size_t size);
 
-  std::size_t size() const { return size_; }
-  bool empty() const { return size_ == 0; }
+  std::size_t size() const { return head_ == nullptr ? 0 : head_->queued_bytes; }
+  bool empty() const { return head_ == nullptr; }
 
   // Describes the first bytes for writev(2). Returns how many entries were filled.
   int peek(iovec* vectors, int vectors_max) const;
@@ -76,9 +80,7 @@ class ByteQueue {
   ChunkPool::Chunk* writable(std::size_t size);
 
   ChunkPool& pool_;
-  ChunkPool::Chunk* head_ = nullptr;
-  ChunkPool::Chunk* tail_ = nullptr;
-  std::size_t size_ = 0;
+  ChunkPool::Chunk* head_ = nullptr;  // null: empty
 };
 
 }  // namespace sluice

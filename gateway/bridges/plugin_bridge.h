@@ -8,6 +8,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <string>
@@ -52,17 +53,21 @@ class PluginInstance {
   struct Host;                // the functions of the table
 
   struct Slot {
-    std::uint32_t generation = 1;             // 0: worn out, never used again
-    WebSocket* socket = nullptr;              // nullptr: free
-    const UpgradeRequest* request = nullptr;  // during on_open
+    std::uint32_t generation = 1;  // 0: worn out, never used again
+    WebSocket* socket = nullptr;   // nullptr: free
     void* user_data = nullptr;
+  };
+  // The one socket that is in its on_open.
+  struct Opening {
+    sluice_socket id = 0;
+    const UpgradeRequest* request = nullptr;
   };
 
   PluginInstance(const PluginLibrary& library, void* uv_loop, PluginLog log);
 
   sluice_socket add(WebSocket& socket);
   void remove(sluice_socket id);
-  // Nullptr if the socket has ended. Valid until the next add().
+  // Nullptr if the socket has ended.
   Slot* find(sluice_socket id);
   bool on_worker_thread(const char* function);
   [[gnu::noinline]] void log_stray(const char* function);
@@ -76,7 +81,8 @@ class PluginInstance {
   std::atomic<std::uint64_t> strays_{0};  // calls on other threads
   sluice_host table_;
   void* instance_ = nullptr;  // the plugin's own
-  std::vector<Slot> slots_;
+  Opening opening_;
+  std::deque<Slot> slots_;  // grows without a second place for all of them
   std::vector<std::uint32_t> free_;
 };
 
