@@ -89,8 +89,6 @@ Connection::Connection(Worker& worker, std::uint64_t id, std::size_t place,
 }
 
 void Connection::begin() {
-  // Nobody is left to be answered.
-  transport_->tell_resets_at_once();
   const config::RequestLimits& limits = worker_.config().requests;
   exchange_ =
       std::make_unique<Exchange>(http::ParserLimits{.headers_max = limits.headers_max,
@@ -98,6 +96,7 @@ void Connection::begin() {
                                                     .target_bytes_max = limits.target_bytes_max});
   set_deadline(limits.handshake_timeout_ms);
   transport_->read(true);
+  transport_->tell_resets_at_once();  // nobody is left to be answered
 }
 
 Connection::~Connection() {
@@ -591,10 +590,11 @@ void Connection::watch_relayed_client() {
 void Connection::accept(std::string_view protocol) {
   if (phase_ != Phase::deciding) return;
   if (protocol.empty() || protocol == exchange_->chosen_protocol) {
-    open_session(exchange_->chosen_protocol);
+    agree_on_protocol(exchange_->chosen_protocol);
+    open_session();
   } else if (exchange_->offers(protocol)) {
-    own_protocol_ = std::make_unique<std::string>(protocol);
-    open_session(*own_protocol_);
+    agree_on_protocol(protocol);
+    open_session();
   } else {
     fail("it accepted a subprotocol that the client did not offer");
   }
@@ -614,8 +614,8 @@ void Connection::accept_as(std::string_view protocol, std::vector<http::Header> 
   if (!protocol.empty() && !exchange_->offers(protocol)) {
     return fail("it accepted a subprotocol that the client did not offer");
   }
-  own_protocol_ = std::make_unique<std::string>(protocol);
-  open_session(*own_protocol_, std::move(headers), extensions);
+  agree_on_protocol(protocol);
+  open_session(std::move(headers), extensions);
 }
 
 void Connection::name_upstream(std::string_view upstream, std::string_view endpoint) {
@@ -671,8 +671,16 @@ ws::Compression Connection::agree_on_compression(std::string& answer) {
   return agree_to(false).value_or(ws::Compression{});
 }
 
-void Connection::open_session(std::string_view protocol, std::vector<http::Header> headers,
-                              std::string_view extensions) {
+// Most sockets have none.
+void Connection::agree_on_protocol(std::string_view protocol) {
+  if (!protocol.empty()) protocol_ = std::make_unique<std::string>(protocol);
+}
+
+std::string_view Connection::protocol() const {
+  return protocol_ == nullptr ? std::string_view() : *protocol_;
+}
+
+void Connection::open_session(std::vector<http::Header> headers, std::string_view extensions) {
   std::string agreed(extensions);
   ws::Compression compression{.use = ws::Compression::Use::pass};
   if (agreed.empty()) compression = agree_on_compression(agreed);
@@ -681,15 +689,12 @@ void Connection::open_session(std::string_view protocol, std::vector<http::Heade
   switching.headers = std::move(headers);
   switching.headers.push_back({"Upgrade", "websocket"});
   switching.headers.push_back({"Sec-WebSocket-Accept", ws::accept_key(exchange_->upgrade.key)});
-  if (!protocol.empty()) {
-    switching.headers.push_back({"Sec-WebSocket-Protocol", std::string(protocol)});
-  }
+  if (protocol_ != nullptr) switching.headers.push_back({"Sec-WebSocket-Protocol", *protocol_});
   if (!agreed.empty()) switching.headers.push_back({"Sec-WebSocket-Extensions", agreed});
   const auto head = http::serialise(switching, {});
   if (!head) return fail("its answer cannot be passed on: " + head.error().message);
   transport_->output().append(as_bytes(*head));
 
-  protocol_ = protocol;
   phase_ = Phase::open;
   opened_ms_ = worker_.loop().now_ms();
   set_deadline(TimerWheel::never);
@@ -701,9 +706,9 @@ void Connection::open_session(std::string_view protocol, std::vector<http::Heade
     counted_open_ = true;
     worker_.clients().opened(peer_);
   }
-  slot_ = &worker_.counters().connections.take(route_->index, transport_->secure());
+  counters().connections_active[transport_->secure() ? 1 : 0].add();
   session_ = std::make_unique<Session>(ws::Role::server, route_->session, *transport_,
-                                       worker_.wheel(), counters(), *slot_,
+                                       worker_.wheel(), counters(),
                                        static_cast<Session::Owner&>(*this), std::move(compression));
   access_log::open(worker_.config().log, subject(), exchange_->request(),
                    {.protocol = loggable_protocol(),
@@ -718,8 +723,8 @@ void Connection::open_session(std::string_view protocol, std::vector<http::Heade
 // What the route does not list is the client's own word, and for some upstreams a token.
 std::string_view Connection::loggable_protocol() const {
   const auto& listed = route_->config.subprotocols;
-  const bool known = std::find(listed.begin(), listed.end(), protocol_) != listed.end();
-  return protocol_.empty() || known ? protocol_ : "[redacted]";
+  const bool known = std::find(listed.begin(), listed.end(), protocol()) != listed.end();
+  return protocol().empty() || known ? protocol() : "[redacted]";
 }
 
 // Accepted outside of an event of ours: what came after the request is still held.
@@ -779,9 +784,10 @@ void Connection::abort(const Ending& ending) {
 }
 
 void Connection::set_upstream_buffered(std::size_t app_bytes, std::size_t tls_bytes) {
-  if (slot_ == nullptr) return;
-  slot_->upstream_bytes.set(app_bytes);
-  slot_->upstream_tls_bytes.set(tls_bytes);
+  if (session_ == nullptr || (slot_ == nullptr && app_bytes + tls_bytes == 0)) return;
+  slot().upstream_bytes.set(app_bytes);
+  slot().upstream_tls_bytes.set(tls_bytes);
+  drop_empty_slot();
 }
 
 void Connection::pause() {
@@ -808,6 +814,29 @@ void Connection::on_session_drain() {
 
 void Connection::on_session_wake() {
   wake();
+}
+
+void Connection::on_session_waiting() {
+  const Session::Waiting waiting = session_->waiting();
+  if (slot_ == nullptr && waiting == Session::Waiting{}) return;
+  slot().buffered_bytes.set(waiting.app_bytes);
+  slot().buffered_tls_bytes.set(waiting.tls_bytes);
+  slot().inbound_bytes.set(waiting.inbound_bytes);
+  slot().paused.store(waiting.paused, std::memory_order_relaxed);
+  slot().read_paused.store(waiting.read_paused, std::memory_order_relaxed);
+  drop_empty_slot();
+}
+
+// What a scrape sees of the connection, for as long as something waits.
+metrics::ConnectionSlot& Connection::slot() {
+  if (slot_ == nullptr) slot_ = &worker_.counters().connections.take(route_->index);
+  return *slot_;
+}
+
+void Connection::drop_empty_slot() {
+  if (!slot_->empty()) return;
+  worker_.counters().connections.give_back(*slot_);
+  slot_ = nullptr;
 }
 
 void Connection::on_session_end() {
@@ -862,6 +891,8 @@ void Connection::on_deadline() {
       finish();
       break;
     case Phase::open:
+      session_->on_deadline();
+      break;
     case Phase::finished:
       break;
   }
@@ -1021,6 +1052,8 @@ void Connection::conclude() {
   }
   if (session_ == nullptr) return;
   session_.reset();
+  counters().connections_active[transport_->secure() ? 1 : 0].subtract();
+  if (slot_ == nullptr) return;
   worker_.counters().connections.give_back(*slot_);
   slot_ = nullptr;
 }

@@ -96,21 +96,20 @@ ws::DeflatePolicy deflate_policy(const config::Compression& compression, bool de
 }
 
 Session::Session(ws::Role role, const SessionSettings& settings, net::Transport& transport,
-                 TimerWheel& wheel, metrics::RouteCounters& counters, metrics::ConnectionSlot& slot,
-                 Owner& owner, ws::Compression compression)
+                 TimerWheel& wheel, metrics::RouteCounters& counters, Owner& owner,
+                 ws::Compression compression)
     : settings_(settings),
       transport_(transport),
       wheel_(wheel),
       counters_(counters),
-      slot_(slot),
       owner_(owner),
-      protocol_(role, settings.protocol, std::move(compression)),
-      last_message_ms_(wheel.now_ms()) {
+      protocol_(role, settings.protocol, std::move(compression)) {
   if (settings_.keepalive.ping_interval_ms != 0) {
-    ping_due_ms_ = wheel_.now_ms() + settings_.keepalive.ping_interval_ms;
+    ping_due_ = wheel_.after(settings_.keepalive.ping_interval_ms);
   } else {
     watch_kernel();
   }
+  set_idle_deadline();
   arm(next_deadline());
 }
 
@@ -131,7 +130,7 @@ void Session::receive(MutableBytes bytes) {
     // Read before the pause took effect; no more than the transport reads at once.
     std::vector<std::uint8_t>& stash = congestion().stash;
     stash.insert(stash.end(), bytes.begin(), bytes.end());
-    slot_.inbound_bytes.set(congestion_->stash_bytes());
+    owner_.on_session_waiting();
     return;
   }
   consume(bytes);
@@ -139,7 +138,7 @@ void Session::receive(MutableBytes bytes) {
   if (!rest.empty() && end_ == nullptr) {
     congestion().stash.assign(rest.begin(), rest.end());
     congestion_->stash_begin = 0;
-    slot_.inbound_bytes.set(rest.size());
+    owner_.on_session_waiting();
   }
 }
 
@@ -161,7 +160,7 @@ void Session::consume_stash() {
   } else {
     held.stash_begin = held.stash.size() - rest.size();
   }
-  slot_.inbound_bytes.set(held.stash_bytes());
+  owner_.on_session_waiting();
 }
 
 void Session::handle_events() {
@@ -201,7 +200,7 @@ void Session::on_data(const ws::Event& event) {
     }
   }
   traffic.payload_bytes.add(event.payload.size());
-  totals_.payload_bytes[from_client] += event.payload.size();
+  payload_bytes_[from_client] += event.payload.size();
   if (event.inflated) count_inflated(event.payload.size());
   if (settings_.streams) {
     if (delivers()) on_piece(event);
@@ -217,7 +216,7 @@ void Session::on_piece(const ws::Event& event) {
   if (settings_.limits.bytes_per_second != 0 || settings_.limits.messages_per_second != 0) {
     if (too_many_messages(event)) return;
   }
-  last_message_ms_ = wheel_.now_ms();
+  set_idle_deadline();
   if (event.message_start && event.message_end) {
     count_received(event.message_type, event.payload.size());
   } else {
@@ -241,7 +240,7 @@ void Session::count_received(MessageType type, std::uint64_t bytes) {
   metrics::TrafficCounters& traffic = counters_.traffic[from_client];
   (type == MessageType::text ? traffic.text_messages : traffic.binary_messages).add();
   traffic.message_size.observe(metrics::message_size_bounds, bytes);
-  ++totals_.messages[from_client];
+  ++messages_[from_client];
 }
 
 Session::Stream& Session::stream() {
@@ -256,7 +255,7 @@ void Session::on_message(const ws::Event& event) {
   const auto message = assemble(event);
   if (!message) return;
   count_received(event.message_type, message->size());
-  last_message_ms_ = wheel_.now_ms();
+  set_idle_deadline();
   owner_.on_session_message(event.message_type, *message);
   assembler_.reset();
 }
@@ -287,10 +286,10 @@ void Session::on_pong(const ws::Event& event) {
   if (too_many_control_frames()) return;
   // RFC 6455 5.5.3: an unsolicited Pong is a sign of life and nothing else.
   std::uint32_t number = 0;
-  if (event.payload.size() != sizeof number || pong_due_ms_ == TimerWheel::never) return;
+  if (event.payload.size() != sizeof number || pong_due_ == Tick::never) return;
   std::memcpy(&number, event.payload.data(), sizeof number);
   if (number != ping_number_) return;
-  pong_due_ms_ = TimerWheel::never;
+  pong_due_ = Tick::never;
   counters_.ping_rtt.observe(metrics::ping_rtt_bounds_us, now_us() - ping_sent_us_);
 }
 
@@ -349,11 +348,11 @@ void Session::on_violation(const ws::Event& event) {
 // A message may take its time, as long as some of it arrives every now and then.
 void Session::watch_unfinished_message() {
   if (!protocol_.receiving() || settings_.timeouts.message_ms == 0) {
-    message_due_ms_ = TimerWheel::never;
+    message_due_ = Tick::never;
     return;
   }
-  message_due_ms_ = wheel_.now_ms() + settings_.timeouts.message_ms;
-  arm(message_due_ms_);
+  message_due_ = wheel_.after(settings_.timeouts.message_ms);
+  arm(message_due_);
 }
 
 // ---- Limits per second
@@ -473,7 +472,7 @@ void Session::put(MessageType type, Bytes payload) {
   count_deflated(payload.size());
   (type == MessageType::text ? traffic.text_frames : traffic.binary_frames).add();
   traffic.payload_bytes.add(payload.size());
-  totals_.payload_bytes[to_client] += payload.size();
+  payload_bytes_[to_client] += payload.size();
   count_sent(type, payload.size());
   wrote(size_before);
 }
@@ -482,8 +481,8 @@ void Session::count_sent(MessageType type, std::uint64_t bytes) {
   metrics::TrafficCounters& traffic = counters_.traffic[to_client];
   (type == MessageType::text ? traffic.text_messages : traffic.binary_messages).add();
   traffic.message_size.observe(metrics::message_size_bounds, bytes);
-  ++totals_.messages[to_client];
-  last_message_ms_ = wheel_.now_ms();
+  ++messages_[to_client];
+  set_idle_deadline();
 }
 
 // `raw_bytes` were given to the protocol, which may have compressed them, or some before them.
@@ -526,9 +525,9 @@ void Session::begin_frame(MessageType type, bool message_start, bool message_end
 void Session::send_payload(Bytes piece) {
   if (end_ != nullptr || !protocol_.awaits_payload()) return;
   counters_.traffic[to_client].payload_bytes.add(piece.size());
-  totals_.payload_bytes[to_client] += piece.size();
+  payload_bytes_[to_client] += piece.size();
   stream().sent_bytes += piece.size();
-  last_message_ms_ = wheel_.now_ms();
+  set_idle_deadline();
   const std::size_t size_before = transport_.output().size();
   protocol_.send_payload(piece, transport_.output());
   count_deflated(piece.size());
@@ -588,7 +587,7 @@ void Session::send_ping() {
   counters_.traffic[to_client].ping_frames.add();
   ping_sent_us_ = now_us();
   alive_ = false;
-  pong_due_ms_ = wheel_.now_ms() + settings_.keepalive.pong_timeout_ms;
+  pong_due_ = wheel_.after(settings_.keepalive.pong_timeout_ms);
   wrote(size_before);
 }
 
@@ -617,10 +616,13 @@ void Session::on_sent() {
 void Session::update_buffered() {
   if (transport_.blocked()) watch_kernel();
   const std::size_t amount = buffered_amount();
-  if (amount == slot_.buffered_bytes.get() + slot_.buffered_tls_bytes.get()) return;
-  slot_.buffered_tls_bytes.set(transport_.encrypted_bytes());
-  slot_.buffered_bytes.set(amount - transport_.encrypted_bytes());
-  totals_.buffered_bytes_max = std::max<std::uint64_t>(totals_.buffered_bytes_max, amount);
+  if (amount == 0 && !buffered_) return;
+  buffered_ = amount != 0;
+  if (buffered_) {
+    std::uint64_t& most = congestion().buffered_bytes_max;
+    most = std::max<std::uint64_t>(most, amount);
+  }
+  owner_.on_session_waiting();
   if (end_ != nullptr) return;  // finish() has settled the accounts
   if (!over_high_ && transport_.blocked() && amount > settings_.buffers.high_watermark_bytes) {
     over_high_watermark();
@@ -634,8 +636,8 @@ void Session::over_high_watermark() {
   if (state_ != ReadyState::open) return;
   switch (settings_.slow_consumer) {
     case config::SlowConsumer::close:
-      congestion_->watermark_due_ms = wheel_.now_ms() + settings_.buffers.high_watermark_timeout_ms;
-      arm(congestion_->watermark_due_ms);
+      congestion_->watermark_due = wheel_.after(settings_.buffers.high_watermark_timeout_ms);
+      arm(congestion_->watermark_due);
       [[fallthrough]];
     case config::SlowConsumer::pause:
       // What the peer asks for makes more output for it: it is not read until it reads. A relay's
@@ -650,7 +652,7 @@ void Session::over_high_watermark() {
 
 void Session::under_low_watermark() {
   count_high_watermark(false);
-  congestion_->watermark_due_ms = TimerWheel::never;
+  congestion_->watermark_due = Tick::never;
   if (!sends()) return;
   drained_ = true;
   resume(output_full);
@@ -688,7 +690,6 @@ void Session::update_reading() {
 void Session::count_high_watermark(bool over) {
   if (over == over_high_) return;
   over_high_ = over;
-  slot_.paused.store(over, std::memory_order_relaxed);
   if (over) {
     counters_.pauses.add();
     congestion().over_high_since_ms = wheel_.now_ms();
@@ -696,11 +697,12 @@ void Session::count_high_watermark(bool over) {
     counters_.resumes.add();
     counters_.paused_ms.add(wheel_.now_ms() - congestion_->over_high_since_ms);
   }
+  owner_.on_session_waiting();
 }
 
 void Session::count_read_pause(bool paused) {
-  if (paused == slot_.read_paused.load(std::memory_order_relaxed)) return;
-  slot_.read_paused.store(paused, std::memory_order_relaxed);
+  if (paused == read_paused_) return;
+  read_paused_ = paused;
   if (paused) {
     counters_.read_pauses.add();
     congestion().read_paused_since_ms = wheel_.now_ms();
@@ -708,6 +710,21 @@ void Session::count_read_pause(bool paused) {
     counters_.read_resumes.add();
     counters_.read_paused_ms.add(wheel_.now_ms() - congestion_->read_paused_since_ms);
   }
+  owner_.on_session_waiting();
+}
+
+Session::Waiting Session::waiting() const {
+  return {.app_bytes = buffered_amount() - transport_.encrypted_bytes(),
+          .tls_bytes = transport_.encrypted_bytes(),
+          .inbound_bytes = congestion_ == nullptr ? 0 : congestion_->stash_bytes(),
+          .paused = over_high_,
+          .read_paused = read_paused_};
+}
+
+Session::Totals Session::totals() const {
+  return {.messages = {messages_[0], messages_[1]},
+          .payload_bytes = {payload_bytes_[0], payload_bytes_[1]},
+          .buffered_bytes_max = congestion_ == nullptr ? 0 : congestion_->buffered_bytes_max};
 }
 
 void Session::turn_end() {
@@ -725,26 +742,28 @@ void Session::turn_end() {
 
 // ---- Deadlines
 
-void Session::arm(std::uint64_t due_ms) {
-  if (due_ms < TimerWheel::Entry::due_ms()) wheel_.set(*this, due_ms);
+void Session::arm(Tick due) {
+  wheel_.hasten(owner_.session_deadline(), due);
 }
 
-std::uint64_t Session::next_deadline() const {
-  std::uint64_t due =
-      std::min({ping_due_ms_, pong_due_ms_, close_due_ms(), message_due_ms_, watermark_due_ms()});
-  if (settings_.timeouts.idle_ms != 0 && state_ == ReadyState::open) {
-    due = std::min(due, last_message_ms_ + settings_.timeouts.idle_ms);
-  }
-  return due;
+Session::Tick Session::next_deadline() const {
+  const Tick due = std::min({ping_due_, pong_due_, close_due(), message_due_, watermark_due()});
+  return state_ == ReadyState::open ? std::min(due, idle_due_) : due;
+}
+
+// From the present message on. The wheel is left as it is: when it comes to the deadline that was,
+// it finds the next.
+void Session::set_idle_deadline() {
+  if (settings_.timeouts.idle_ms != 0) idle_due_ = wheel_.after(settings_.timeouts.idle_ms);
 }
 
 void Session::on_deadline() {
   if (end_ != nullptr) return;
-  const std::uint64_t now = wheel_.now_ms();
+  const Tick now = wheel_.now();
   // A peer that is not read, since what it sent is still being delivered, cannot answer.
   const bool delivering = delivers() && pause_reasons_ != 0;
-  if (now >= close_due_ms() && (delivering || takes_bytes())) await_close();
-  if (now >= close_due_ms()) {
+  if (now >= close_due() && (delivering || takes_bytes())) await_close();
+  if (now >= close_due()) {
     SessionEnd end = closing_->why;
     if (end.reason == CloseReason::normal || end.reason == CloseReason::application) {
       end.reason = CloseReason::close_timeout;
@@ -755,50 +774,45 @@ void Session::on_deadline() {
     end.detail += "no Close frame within timeouts.close";
     return finish(std::move(end));
   }
-  if (now >= pong_due_ms_) check_pong();
-  if (end_ == nullptr && now >= message_due_ms_) {
-    message_due_ms_ = TimerWheel::never;
+  if (now >= pong_due_) check_pong();
+  if (end_ == nullptr && now >= message_due_) {
+    message_due_ = Tick::never;
     // While we do not read, it is not the peer who lets us wait.
     if (pause_reasons_ == 0) {
       close_by_rule(ws::policy_violation, CloseReason::message_timeout, "timeouts.message");
     }
   }
-  if (now >= watermark_due_ms() && state_ == ReadyState::open) {
-    congestion_->watermark_due_ms = TimerWheel::never;
+  if (now >= watermark_due() && state_ == ReadyState::open) {
+    congestion_->watermark_due = Tick::never;
     counters_.slow_consumer_closes.add();
     close_by_rule(ws::try_again_later, CloseReason::slow_consumer,
                   "buffers.high_watermark_timeout");
   }
-  if (is_idle(now)) {
+  if (now >= idle_due_ && state_ == ReadyState::open) {
     close_by_rule(ws::going_away, CloseReason::idle_timeout, "timeouts.idle");
   }
-  if (now >= ping_due_ms_ && state_ == ReadyState::open) {
-    ping_due_ms_ = now + settings_.keepalive.ping_interval_ms;
+  if (now >= ping_due_ && state_ == ReadyState::open) {
+    ping_due_ = wheel_.after(settings_.keepalive.ping_interval_ms);
     // One ping at a time: an unanswered one says all there is to say.
     // In the midst of a frame none can be sent, and what the peer acknowledges of it is watched by
     // the transport (keepalive.tcp_user_timeout).
-    if (pong_due_ms_ == TimerWheel::never && !protocol_.in_frame()) send_ping();
+    if (pong_due_ == Tick::never && !protocol_.in_frame()) send_ping();
   }
-  if (end_ == nullptr) wheel_.set(*this, next_deadline());
-}
-
-bool Session::is_idle(std::uint64_t now) const {
-  return settings_.timeouts.idle_ms != 0 && state_ == ReadyState::open &&
-         now >= last_message_ms_ + settings_.timeouts.idle_ms;
+  if (end_ == nullptr) wheel_.set(owner_.session_deadline(), next_deadline());
 }
 
 void Session::check_pong() {
   if (pause_reasons_ != 0 && transport_.buffered_bytes() == 0) {
     // While we do not read, and nothing waits for it, the peer cannot show that it is alive. The
     // next ping goes out all the same: if the peer has gone, writing to it fails in the end.
-    pong_due_ms_ = TimerWheel::never;
+    pong_due_ = Tick::never;
     return;
   }
   // A peer that sends is alive: its pong stands behind a large message. One that has not read what
   // stands before our ping is slow, and slow_consumer decides about slow ones.
   if (alive_ || takes_bytes() || has_yet_to_read()) {
     alive_ = false;
-    pong_due_ms_ = wheel_.now_ms() + settings_.keepalive.pong_timeout_ms;
+    pong_due_ = wheel_.after(settings_.keepalive.pong_timeout_ms);
     return;
   }
   counters_.pong_timeouts.add();
@@ -890,14 +904,14 @@ void Session::start_closing(std::uint16_t code, std::string_view text, SessionEn
 
 // From now on, or from when the peer last took something of what stands before our Close frame.
 void Session::await_close() {
-  closing_->due_ms = wheel_.now_ms() + settings_.timeouts.close_ms;
-  arm(closing_->due_ms);
+  closing_->due = wheel_.after(settings_.timeouts.close_ms);
+  arm(closing_->due);
 }
 
 // While CLOSING none holds but timeouts.close.
 void Session::forget_deadlines() {
-  ping_due_ms_ = pong_due_ms_ = message_due_ms_ = TimerWheel::never;
-  if (congestion_ != nullptr) congestion_->watermark_due_ms = TimerWheel::never;
+  ping_due_ = pong_due_ = message_due_ = Tick::never;
+  if (congestion_ != nullptr) congestion_->watermark_due = Tick::never;
 }
 
 void Session::drain() {
@@ -949,7 +963,7 @@ void Session::finish(SessionEnd end) {
   state_ = ReadyState::closed;
   end_ = std::make_unique<SessionEnd>(std::move(end));
   closing_.reset();
-  wheel_.set(*this, TimerWheel::never);
+  wheel_.set(owner_.session_deadline(), Tick::never);
   owner_.on_session_end();
 }
 

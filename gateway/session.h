@@ -56,7 +56,7 @@ struct SessionEnd {
   std::string detail{};       // for the log: which rule, which limit, which error
 };
 
-class Session final : private TimerWheel::Entry {
+class Session final {
  public:
   class Owner {
    public:
@@ -72,6 +72,11 @@ class Session final : private TimerWheel::Entry {
     virtual void on_session_wake() = 0;
     // The session is over: end() tells how. Once. What is queued may still be flushed.
     virtual void on_session_end() = 0;
+    // What waiting() tells has changed.
+    virtual void on_session_waiting() {}
+    // A deadline of the owner's that it has no use for as long as the session lasts: when it is
+    // over, it calls on_deadline().
+    virtual TimerWheel::Entry& session_deadline() = 0;
 
    protected:
     ~Owner() = default;
@@ -83,6 +88,17 @@ class Session final : private TimerWheel::Entry {
     output_full = 2,  // the peer does not read what it is sent
   };
 
+  // What waits here and in the transport, and for whom.
+  struct Waiting {
+    std::uint64_t app_bytes = 0;      // to the peer, as plain bytes
+    std::uint64_t tls_bytes = 0;      // to the peer, encrypted
+    std::uint64_t inbound_bytes = 0;  // received and not yet delivered
+    bool paused = false;              // bufferedAmount rose over high and is not yet under low
+    bool read_paused = false;         // the peer is not read
+
+    bool operator==(const Waiting&) const = default;
+  };
+
   // What the access record tells of a session.
   struct Totals {
     std::uint64_t messages[metrics::direction_count] = {};
@@ -92,9 +108,11 @@ class Session final : private TimerWheel::Entry {
 
   // Everything passed by reference outlives the session.
   Session(ws::Role role, const SessionSettings& settings, net::Transport& transport,
-          TimerWheel& wheel, metrics::RouteCounters& counters, metrics::ConnectionSlot& slot,
-          Owner& owner, ws::Compression compression = {});
-  ~Session() override;
+          TimerWheel& wheel, metrics::RouteCounters& counters, Owner& owner,
+          ws::Compression compression = {});
+  ~Session();
+  Session(const Session&) = delete;
+  Session& operator=(const Session&) = delete;
 
   // ---- What the transport says.
   void receive(MutableBytes bytes);
@@ -106,6 +124,8 @@ class Session final : private TimerWheel::Entry {
 
   // Delivers what a resume() or a drained buffer has made possible.
   void turn_end();
+  // The owner's session_deadline() is over.
+  void on_deadline();
 
   // ---- What the bridge does (websocket.h).
   ReadyState ready_state() const { return state_; }
@@ -137,9 +157,12 @@ class Session final : private TimerWheel::Entry {
   // sent.
   std::uint64_t held_bytes() const;
   const SessionEnd* end() const { return end_.get(); }  // null while it lasts
-  const Totals& totals() const { return totals_; }
+  Totals totals() const;
+  Waiting waiting() const;
 
  private:
+  using Tick = TimerWheel::Tick;
+
   struct HeldMessage {
     MessageType type;
     std::vector<std::uint8_t> payload;
@@ -151,7 +174,8 @@ class Session final : private TimerWheel::Entry {
     std::list<HeldMessage> backlog;  // drop_oldest: not yet begun to be sent
     std::size_t backlog_bytes = 0;
     std::optional<std::string> pending_pong;  // the latest ping's payload, while we are blocked
-    std::uint64_t watermark_due_ms = TimerWheel::never;
+    std::uint64_t buffered_bytes_max = 0;
+    Tick watermark_due = Tick::never;
     std::uint64_t over_high_since_ms = 0;
     std::uint64_t read_paused_since_ms = 0;
 
@@ -160,7 +184,7 @@ class Session final : private TimerWheel::Entry {
   // CLOSING: why, and until when the peer may answer. Then `why` becomes end_.
   struct Closing {
     SessionEnd why;
-    std::uint64_t due_ms = TimerWheel::never;
+    Tick due = Tick::never;
     bool delivers = false;     // what the peer still sends
     bool peer_closed = false;  // its Close frame has come; ours is held up
     struct CloseFrame {
@@ -190,16 +214,14 @@ class Session final : private TimerWheel::Entry {
   std::size_t backlog_bytes() const {
     return congestion_ == nullptr ? 0 : congestion_->backlog_bytes;
   }
-  std::uint64_t close_due_ms() const {
-    return closing_ == nullptr ? TimerWheel::never : closing_->due_ms;
-  }
-  std::uint64_t watermark_due_ms() const {
-    return congestion_ == nullptr ? TimerWheel::never : congestion_->watermark_due_ms;
+  Tick close_due() const { return closing_ == nullptr ? Tick::never : closing_->due; }
+  Tick watermark_due() const {
+    return congestion_ == nullptr ? Tick::never : congestion_->watermark_due;
   }
 
-  void on_deadline() override;
-  std::uint64_t next_deadline() const;
-  void arm(std::uint64_t due_ms);
+  Tick next_deadline() const;
+  void arm(Tick due);
+  void set_idle_deadline();
 
   void consume(MutableBytes bytes);
   void consume_stash();
@@ -252,7 +274,6 @@ class Session final : private TimerWheel::Entry {
   void look_at_progress();
   bool takes_bytes();
   bool has_yet_to_read();
-  bool is_idle(std::uint64_t now) const;
   void update_reading();
   void watch_kernel();
   void count_high_watermark(bool over);
@@ -267,21 +288,21 @@ class Session final : private TimerWheel::Entry {
   net::Transport& transport_;
   TimerWheel& wheel_;
   metrics::RouteCounters& counters_;
-  metrics::ConnectionSlot& slot_;
   Owner& owner_;
 
   ws::Protocol protocol_;
   std::unique_ptr<ws::MessageAssembler> assembler_;  // of a message that comes in pieces
   std::unique_ptr<Stream> stream_;
-  Totals totals_;
+  std::uint64_t messages_[metrics::direction_count] = {};
+  std::uint64_t payload_bytes_[metrics::direction_count] = {};
 
   std::unique_ptr<Congestion> congestion_;
   std::unique_ptr<RateWindow> rate_;
 
-  std::uint64_t ping_due_ms_ = TimerWheel::never;
-  std::uint64_t pong_due_ms_ = TimerWheel::never;
-  std::uint64_t message_due_ms_ = TimerWheel::never;
-  std::uint64_t last_message_ms_ = 0;
+  Tick ping_due_ = Tick::never;
+  Tick pong_due_ = Tick::never;
+  Tick message_due_ = Tick::never;
+  Tick idle_due_ = Tick::never;
   std::uint32_t ping_number_ = 0;
   std::uint32_t ping_sent_us_ = 0;  // modulo 2^32: an hour
   std::uint32_t acknowledged_ = 0;  // by the peer when it was last asked, modulo 2^32 bytes
@@ -295,6 +316,8 @@ class Session final : private TimerWheel::Entry {
   bool draining_ : 1 = false;        // close with 1001 at the next message boundary
   bool peer_ended_ : 1 = false;      // nothing more comes, but for what is stashed
   bool kernel_watched_ : 1 = false;  // keepalive.tcp_user_timeout is looked at
+  bool read_paused_ : 1 = false;
+  bool buffered_ : 1 = false;  // buffered_amount() was not 0 when the owner was last told
   std::unique_ptr<Closing> closing_;
   std::unique_ptr<SessionEnd> end_;
 };

@@ -38,7 +38,7 @@ UpstreamSocket::UpstreamSocket(WorkerContext& context, UpstreamSocketSettings& s
       transport_(std::move(upgraded.transport)) {
   transport_->set_owner(static_cast<net::Transport::Owner&>(*this));
   session_ = std::make_unique<Session>(ws::Role::client, settings.session, *transport_,
-                                       context.wheel, settings.counters, slot_,
+                                       context.wheel, settings.counters,
                                        static_cast<Session::Owner&>(*this), std::move(compression));
   transport_->read(true);
   if (!first_.empty()) wake();
@@ -188,6 +188,7 @@ void UpstreamSocket::set_linger_deadline() {
 }
 
 void UpstreamSocket::on_deadline() {
+  if (phase_ == Phase::open) return session_->on_deadline();
   if (phase_ != Phase::lingering) return;
   if (transport_->buffered_bytes() > 0) transport_->reset_on_close();
   leave();
