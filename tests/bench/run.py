@@ -18,6 +18,7 @@ import resource
 import shutil
 import signal
 import socket
+import ssl
 import statistics
 import struct
 import subprocess
@@ -29,11 +30,22 @@ import time
 WORKLOADS = [(20, 16, 200), (20, 1, 200), (1024, 16, 200), (16384, 4, 200)]
 TARGET = (20, 16, 200)
 TARGET_RATIO = 0.75
-IDLE_BYTES_MAX = 1024
+IDLE_BYTES_MAX = 512
+TLS_IDLE_BYTES_MAX = 12 * 1024
+TLS_IDLE_CONNECTIONS = 2000
 
 CONFIG = """\
 workers: 1
 listeners: [{ address: "127.0.0.1:0" }]
+log: { access: false }
+plugins: { echo: { library: echo.so } }
+routes: [{ path: /echo, plugin: echo }]
+"""
+
+TLS_CONFIG = """\
+workers: 1
+listeners:
+  - { address: "127.0.0.1:0", tls: { certificates: [{ cert: server.crt, key: server.key }] } }
 log: { access: false }
 plugins: { echo: { library: echo.so } }
 routes: [{ path: /echo, plugin: echo }]
@@ -208,6 +220,15 @@ class Bench:
 
     def gateway(self, environment=None):
         return Server([self.folder / "sluice", "run", "--config", self.config], environment)
+
+    def tls_gateway(self):
+        certificate = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
+                       "ec_paramgen_curve:prime256v1", "-nodes", "-subj", "/CN=localhost",
+                       "-keyout", self.work / "server.key", "-out", self.work / "server.crt"]
+        subprocess.run(certificate, check=True, stderr=subprocess.DEVNULL)
+        config = self.work / "tls.yaml"
+        config.write_text(TLS_CONFIG)
+        return Server([self.folder / "sluice", "run", "--config", config])
 
     def raw_echo(self, core=None):
         return Server([self.tools / "bench_raw_echo"], core=core)
@@ -496,6 +517,43 @@ def idle_memory(bench, connections):
             return (user_memory(server.pid) - before) / connections
 
 
+UPGRADE = (
+    b"GET /echo HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+)
+MASKED_HI = b"\x81\x82\0\0\0\0Hi"
+
+
+def tls_echo(port):
+    """A WebSocket over TLS on which one message was echoed."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    client = context.wrap_socket(socket.create_connection(("127.0.0.1", port)))
+    client.sendall(UPGRADE)
+    answer = b""
+    while not answer.endswith(b"\r\n\r\n"):
+        answer += client.recv(4096)
+    client.sendall(MASKED_HI)
+    if not answer.startswith(b"HTTP/1.1 101 ") or client.recv(4) != b"\x81\x02Hi":
+        raise Failure(f"no echo over TLS: {answer}")
+    return client
+
+
+def tls_idle_memory(bench, connections):
+    """The same as idle_memory() for connections with TLS."""
+    with bench.tls_gateway() as server:
+        clients = [tls_echo(server.port) for _ in range(10)]
+        time.sleep(0.3)
+        before = user_memory(server.pid)
+        clients += [tls_echo(server.port) for _ in range(connections)]
+        time.sleep(0.5)
+        each = (user_memory(server.pid) - before) / connections
+        for client in clients:
+            client.close()
+        return each
+
+
 def idle_heap(bench, connections):
     """Heap blocks for each connection: their bytes, and how many there are of each size class."""
     path = bench.work / "heap"
@@ -528,6 +586,9 @@ def memory_part(bench, arguments):
     print(f"  {each:.0f} B each   target {IDLE_BYTES_MAX}: {'met' if met else 'MISSED'}")
     some = min(connections, 2000)
     print_heap(some, *idle_heap(bench, some))
+    each = tls_idle_memory(bench, TLS_IDLE_CONNECTIONS)
+    met = "met" if each <= TLS_IDLE_BYTES_MAX else "MISSED"
+    print(f"  with TLS: {each:.0f} B each   target {TLS_IDLE_BYTES_MAX}: {met}")
     sys.stdout.flush()
 
 
@@ -658,6 +719,10 @@ def smoke(bench):
         heap_bytes, _ = idle_heap(bench, 500)
         return 100 < heap_bytes <= IDLE_BYTES_MAX, f"{heap_bytes:.0f} B of heap each"
 
+    def tls_memory():
+        each = tls_idle_memory(bench, 200)
+        return 1000 < each <= TLS_IDLE_BYTES_MAX, f"{each:.0f} B each"
+
     def allocations():
         each = allocations_per_message(bench, 10000)
         # A timer or a log line may take a block now and then; an echo may not.
@@ -676,7 +741,8 @@ def smoke(bench):
         check(f"echo {name_of(workload)}", lambda: echoes(workload))
     check("WebSocket relays", relays)
     check("a TCP relay", tcp)
-    check("idle connections cost at most 1 KiB of heap", memory)
+    check(f"idle connections cost at most {IDLE_BYTES_MAX} B of heap", memory)
+    check("idle connections with TLS cost at most 12 KiB", tls_memory)
     check("an echo makes no heap allocation", allocations)
     check("an echo makes one read and one write", calls)
     with bench.gateway() as open_gateway:
