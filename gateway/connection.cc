@@ -58,10 +58,10 @@ HandshakeResult result_of(http::Refusal::Kind kind) {
 
 }  // namespace
 
-Connection::Connection(Worker& worker, std::uint64_t id, std::size_t place, int fd,
+Connection::Connection(Worker& worker, std::uint32_t serial, std::size_t place, int fd,
                        const net::Endpoint& peer, const net::TlsContext* tls, Admission admission)
     : worker_(worker),
-      id_(id),
+      serial_(serial),
       peer_(peer),
       place_(static_cast<std::uint32_t>(place)),
       admission_(admission) {
@@ -76,10 +76,10 @@ Connection::Connection(Worker& worker, std::uint64_t id, std::size_t place, int 
   begin();
 }
 
-Connection::Connection(Worker& worker, std::uint64_t id, std::size_t place,
+Connection::Connection(Worker& worker, std::uint32_t serial, std::size_t place,
                        std::unique_ptr<net::Transport> transport, const net::Endpoint& peer)
     : worker_(worker),
-      id_(id),
+      serial_(serial),
       peer_(peer),
       place_(static_cast<std::uint32_t>(place)),
       admission_(Admission::uncounted),
@@ -97,6 +97,10 @@ void Connection::begin() {
   set_deadline(limits.handshake_timeout_ms);
   transport_->read(true);
   transport_->tell_resets_at_once();  // nobody is left to be answered
+}
+
+std::uint64_t Connection::id() const {
+  return worker_.id_of(serial_);
 }
 
 Connection::~Connection() {
@@ -225,7 +229,7 @@ void Connection::on_failure(net::FailureKind kind, const Error& error) {
       count_tls(TlsResult::failed);
       count_handshake(HandshakeResult::tls_error);
       log::debug("tls failed",
-                 {{"conn", id_}, {"client", peer_.to_string()}, {"why", error.message}});
+                 {{"conn", id()}, {"client", peer_.to_string()}, {"why", error.message}});
       break;
     case Phase::reading:
       if (exchange_->parser.started()) count_handshake(HandshakeResult::aborted);
@@ -459,7 +463,7 @@ void Connection::respond(const http::Response& response) {
   const auto bytes = http::serialise(sent, context);
   if (!bytes) {
     // Nothing that we answer with should be able to break a line; if it does, nobody sees it.
-    log::error("response not sent", {{"conn", id_}, {"why", bytes.error().message}});
+    log::error("response not sent", {{"conn", id()}, {"why", bytes.error().message}});
     finish();
     return;
   }
@@ -480,7 +484,7 @@ void Connection::pump_body() {
     const auto count = exchange_->body->read(piece);
     if (!count) {
       // The length was promised: only a broken connection tells the client that this is not all.
-      log::warning("file not sent", {{"conn", id_}, {"why", count.error().message}});
+      log::warning("file not sent", {{"conn", id()}, {"why", count.error().message}});
       transport_->reset_on_close();
       finish();
       return;
@@ -529,7 +533,7 @@ void Connection::give_to_relay(std::unique_ptr<Relay> relay) {
       std::make_unique<RelaySession>(std::move(relay), handshake(), *transport_,
                                      RelaySession::Settings{.buffers = route_->config.buffers,
                                                             .close_after = exchange_->close_after,
-                                                            .connection_id = id_},
+                                                            .connection_id = id()},
                                      static_cast<RelaySession::Owner&>(*this));
   wake();
 }
@@ -556,7 +560,8 @@ void Connection::follow_relay() {
     case RelaySession::State::complete:
       return end_relay();
     case RelaySession::State::broken:
-      log::warning("response broken off", {{"conn", id_}, {"why", exchange_->relay->why_broken()}});
+      log::warning("response broken off",
+                   {{"conn", id()}, {"why", exchange_->relay->why_broken()}});
       transport_->reset_on_close();
       return finish();
   }
@@ -707,8 +712,8 @@ void Connection::open_session(std::vector<http::Header> headers, std::string_vie
     worker_.clients().opened(peer_);
   }
   counters().connections_active[transport_->secure() ? 1 : 0].add();
-  session_ = std::make_unique<Session>(ws::Role::server, route_->session, *transport_,
-                                       worker_.wheel(), counters(),
+  if (!route_->sessions) route_->sessions.emplace(route_->session, worker_.wheel(), counters());
+  session_ = std::make_unique<Session>(ws::Role::server, *route_->sessions, *transport_,
                                        static_cast<Session::Owner&>(*this), std::move(compression));
   access_log::open(worker_.config().log, subject(), exchange_->request(),
                    {.protocol = loggable_protocol(),
@@ -756,7 +761,7 @@ bool Connection::close(std::uint16_t code, std::string_view reason) {
 void Connection::fail(std::string_view what) {
   log::error(
       "plugin failed",
-      {{"conn", id_}, {"route", route_ == nullptr ? "" : route_->config.name}, {"why", what}});
+      {{"conn", id()}, {"route", route_ == nullptr ? "" : route_->config.name}, {"why", what}});
   if (phase_ == Phase::deciding) {
     reject(500, "the plugin failed");
   } else if (session_ != nullptr) {
@@ -1020,7 +1025,7 @@ std::uint64_t Connection::held_bytes() const {
 // No Close frame: it would stand behind everything that is to be got rid of.
 void Connection::evict() {
   if (phase_ == Phase::finished) return;
-  log::warning("evicted", {{"conn", id_}, {"client", peer_.to_string()}, {"bytes", held_bytes()}});
+  log::warning("evicted", {{"conn", id()}, {"client", peer_.to_string()}, {"bytes", held_bytes()}});
   if (session_ != nullptr) {
     session_->abort(metrics::Initiator::gateway, metrics::CloseReason::overload, "memory.budget");
   }
@@ -1066,7 +1071,7 @@ metrics::RouteCounters& Connection::counters() const {
 }
 
 access_log::Subject Connection::subject() const {
-  access_log::Subject subject{id_, peer_,
+  access_log::Subject subject{id(), peer_,
                               route_ == nullptr ? "none" : std::string_view(route_->config.name)};
   if (exchange_ != nullptr) {
     subject.upstream = exchange_->upstream;

@@ -43,10 +43,10 @@ class Connection final : private net::Transport::Owner,
                          private TimerWheel::Entry {
  public:
   // Takes the fd. `tls` is null for a plain listener; it and the worker outlive the connection.
-  Connection(Worker& worker, std::uint64_t id, std::size_t place, int fd, const net::Endpoint& peer,
-             const net::TlsContext* tls, Admission admission);
+  Connection(Worker& worker, std::uint32_t serial, std::size_t place, int fd,
+             const net::Endpoint& peer, const net::TlsContext* tls, Admission admission);
   // Over a plain transport that is there already, as tests have it.
-  Connection(Worker& worker, std::uint64_t id, std::size_t place,
+  Connection(Worker& worker, std::uint32_t serial, std::size_t place,
              std::unique_ptr<net::Transport> transport, const net::Endpoint& peer);
   ~Connection() override;
 
@@ -126,7 +126,7 @@ class Connection final : private net::Transport::Owner,
   void close_with(const Ending& ending) override;
   void abort(const Ending& ending) override;
   void set_upstream_buffered(std::size_t app_bytes, std::size_t tls_bytes) override;
-  std::uint64_t id() const override { return id_; }
+  std::uint64_t id() const override;
 
   // TimerWheel::Entry
   void on_deadline() override;
@@ -182,7 +182,7 @@ class Connection final : private net::Transport::Owner,
   access_log::Subject subject() const;
 
   Worker& worker_;
-  const std::uint64_t id_;
+  const std::uint32_t serial_;  // of its worker's connections
   const net::Endpoint peer_;
   std::uint32_t place_;
   Phase phase_ = Phase::reading;

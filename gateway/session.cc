@@ -95,17 +95,14 @@ ws::DeflatePolicy deflate_policy(const config::Compression& compression, bool de
           .window_bits = static_cast<std::uint8_t>(compression.window_bits)};
 }
 
-Session::Session(ws::Role role, const SessionSettings& settings, net::Transport& transport,
-                 TimerWheel& wheel, metrics::RouteCounters& counters, Owner& owner,
-                 ws::Compression compression)
-    : settings_(settings),
+Session::Session(ws::Role role, const SessionContext& context, net::Transport& transport,
+                 Owner& owner, ws::Compression compression)
+    : context_(context),
       transport_(transport),
-      wheel_(wheel),
-      counters_(counters),
       owner_(owner),
-      protocol_(role, settings.protocol, std::move(compression)) {
-  if (settings_.keepalive.ping_interval_ms != 0) {
-    ping_due_ = wheel_.after(settings_.keepalive.ping_interval_ms);
+      protocol_(role, context.settings.protocol, std::move(compression)) {
+  if (context_.settings.keepalive.ping_interval_ms != 0) {
+    ping_due_ = context_.wheel.after(context_.settings.keepalive.ping_interval_ms);
   } else {
     watch_kernel();
   }
@@ -115,17 +112,23 @@ Session::Session(ws::Role role, const SessionSettings& settings, net::Transport&
 
 Session::~Session() = default;
 
+Session::Extra& Session::extra() {
+  if (extra_ == nullptr) extra_ = std::make_unique<Extra>();
+  return *extra_;
+}
+
 Session::Congestion& Session::congestion() {
-  if (congestion_ == nullptr) congestion_ = std::make_unique<Congestion>();
-  return *congestion_;
+  std::unique_ptr<Congestion>& congestion = extra().congestion;
+  if (congestion == nullptr) congestion = std::make_unique<Congestion>();
+  return *congestion;
 }
 
 // ---- Receiving
 
 void Session::receive(MutableBytes bytes) {
-  if (end_ != nullptr) return;  // RFC 6455 5.5.1: what follows a Close frame is ignored
+  if (ended()) return;  // RFC 6455 5.5.1: what follows a Close frame is ignored
   alive_ = true;
-  counters_.traffic[from_client].wire_bytes.add(bytes.size());
+  context_.counters.traffic[from_client].wire_bytes.add(bytes.size());
   if (pause_reasons_ != 0 || has_stash()) {
     // Read before the pause took effect; no more than the transport reads at once.
     std::vector<std::uint8_t>& stash = congestion().stash;
@@ -135,9 +138,9 @@ void Session::receive(MutableBytes bytes) {
   }
   consume(bytes);
   const MutableBytes rest = protocol_.rest();
-  if (!rest.empty() && end_ == nullptr) {
+  if (!rest.empty() && !ended()) {
     congestion().stash.assign(rest.begin(), rest.end());
-    congestion_->stash_begin = 0;
+    congested()->stash_begin = 0;
     owner_.on_session_waiting();
   }
 }
@@ -146,13 +149,13 @@ void Session::consume(MutableBytes bytes) {
   protocol_.receive(bytes);
   handle_events();
   if (protocol_.compresses()) count_inflated(0);  // of which nothing has come out yet
-  if (end_ == nullptr) watch_unfinished_message();
+  if (!ended()) watch_unfinished_message();
 }
 
 void Session::consume_stash() {
   Congestion& held = congestion();
   consume(MutableBytes(held.stash).subspan(held.stash_begin));
-  if (end_ != nullptr) return;
+  if (ended()) return;
   const MutableBytes rest = protocol_.rest();
   if (rest.empty()) {
     held.stash = {};
@@ -164,12 +167,12 @@ void Session::consume_stash() {
 }
 
 void Session::handle_events() {
-  while (pause_reasons_ == 0 && end_ == nullptr) {
+  while (pause_reasons_ == 0 && !ended()) {
     const auto event = protocol_.next_event();
     if (!event) break;
     handle(*event);
     // At the first boundary: a busy client may never pause between two messages.
-    if (draining_ && end_ == nullptr && !protocol_.in_message()) drain();
+    if (draining_ && !ended() && !protocol_.in_message()) drain();
   }
 }
 
@@ -189,7 +192,7 @@ void Session::handle(const ws::Event& event) {
 }
 
 void Session::on_data(const ws::Event& event) {
-  metrics::TrafficCounters& traffic = counters_.traffic[from_client];
+  metrics::TrafficCounters& traffic = context_.counters.traffic[from_client];
   if (event.frame_start) {
     if (event.continuation) {
       traffic.continuation_frames.add();
@@ -202,7 +205,7 @@ void Session::on_data(const ws::Event& event) {
   traffic.payload_bytes.add(event.payload.size());
   payload_bytes_[from_client] += event.payload.size();
   if (event.inflated) count_inflated(event.payload.size());
-  if (settings_.streams) {
+  if (context_.settings.streams) {
     if (delivers()) on_piece(event);
   } else if (state_ == ReadyState::open) {
     on_message(event);
@@ -212,15 +215,16 @@ void Session::on_data(const ws::Event& event) {
 void Session::on_piece(const ws::Event& event) {
   // What was inflated makes frames of its own; those on the wire have another length.
   if (event.inflated && event.payload.empty() && !event.message_end) return;
-  if (closing_ != nullptr) await_close();  // the peer's Close frame stands behind it
-  if (settings_.limits.bytes_per_second != 0 || settings_.limits.messages_per_second != 0) {
+  if (closing() != nullptr) await_close();  // the peer's Close frame stands behind it
+  if (context_.settings.limits.bytes_per_second != 0 ||
+      context_.settings.limits.messages_per_second != 0) {
     if (too_many_messages(event)) return;
   }
   set_idle_deadline();
   if (event.message_start && event.message_end) {
     count_received(event.message_type, event.payload.size());
   } else {
-    Stream& present = stream();
+    Stream& present = extra().stream;
     present.received_bytes = event.message_start ? 0 : present.received_bytes;
     present.received_bytes += event.payload.size();
     if (event.message_end) count_received(event.message_type, present.received_bytes);
@@ -237,19 +241,15 @@ void Session::on_piece(const ws::Event& event) {
 }
 
 void Session::count_received(MessageType type, std::uint64_t bytes) {
-  metrics::TrafficCounters& traffic = counters_.traffic[from_client];
+  metrics::TrafficCounters& traffic = context_.counters.traffic[from_client];
   (type == MessageType::text ? traffic.text_messages : traffic.binary_messages).add();
   traffic.message_size.observe(metrics::message_size_bounds, bytes);
   ++messages_[from_client];
 }
 
-Session::Stream& Session::stream() {
-  if (stream_ == nullptr) stream_ = std::make_unique<Stream>();
-  return *stream_;
-}
-
 void Session::on_message(const ws::Event& event) {
-  if (settings_.limits.bytes_per_second != 0 || settings_.limits.messages_per_second != 0) {
+  if (context_.settings.limits.bytes_per_second != 0 ||
+      context_.settings.limits.messages_per_second != 0) {
     if (too_many_messages(event)) return;
   }
   const auto message = assemble(event);
@@ -257,20 +257,22 @@ void Session::on_message(const ws::Event& event) {
   count_received(event.message_type, message->size());
   set_idle_deadline();
   owner_.on_session_message(event.message_type, *message);
-  assembler_.reset();
+  if (extra_ != nullptr) extra_->assembler.reset();
 }
 
 // A message in one piece stays where it was received.
 std::optional<Bytes> Session::assemble(const ws::Event& event) {
   if (event.message_start && event.message_end) return event.payload;
-  if (assembler_ == nullptr) {
-    assembler_ = std::make_unique<ws::MessageAssembler>(settings_.protocol.message_bytes_max);
+  std::unique_ptr<ws::MessageAssembler>& assembler = extra().assembler;
+  if (assembler == nullptr) {
+    const std::uint64_t bytes_max = context_.settings.protocol.message_bytes_max;
+    assembler = std::make_unique<ws::MessageAssembler>(bytes_max);
   }
-  return assembler_->add(event);
+  return assembler->add(event);
 }
 
 void Session::on_ping(const ws::Event& event) {
-  counters_.traffic[from_client].ping_frames.add();
+  context_.counters.traffic[from_client].ping_frames.add();
   if (too_many_control_frames() || state_ != ReadyState::open) return;
   // RFC 6455 5.5.3: only the most recently processed Ping need be answered. While the peer reads
   // nothing, no more than one answer waits for it.
@@ -282,27 +284,31 @@ void Session::on_ping(const ws::Event& event) {
 }
 
 void Session::on_pong(const ws::Event& event) {
-  counters_.traffic[from_client].pong_frames.add();
-  if (too_many_control_frames()) return;
-  // RFC 6455 5.5.3: an unsolicited Pong is a sign of life and nothing else.
-  std::uint32_t number = 0;
-  if (event.payload.size() != sizeof number || pong_due_ == Tick::never) return;
-  std::memcpy(&number, event.payload.data(), sizeof number);
-  if (number != ping_number_) return;
+  context_.counters.traffic[from_client].pong_frames.add();
+  // RFC 6455 5.5.3: an unsolicited Pong is a sign of life and nothing else. Only of those can a
+  // peer send too many.
+  if (!answers_ping(event.payload)) return (void)too_many_control_frames();
   pong_due_ = Tick::never;
-  counters_.ping_rtt.observe(metrics::ping_rtt_bounds_us, now_us() - ping_sent_us_);
+  context_.counters.ping_rtt.observe(metrics::ping_rtt_bounds_us, now_us() - ping_sent_us_);
+}
+
+bool Session::answers_ping(Bytes payload) const {
+  std::uint32_t number = 0;
+  if (payload.size() != sizeof number || pong_due_ == Tick::never) return false;
+  std::memcpy(&number, payload.data(), sizeof number);
+  return number == ping_number_;
 }
 
 void Session::on_close(const ws::Event& event) {
-  metrics::TrafficCounters& traffic = counters_.traffic[from_client];
+  metrics::TrafficCounters& traffic = context_.counters.traffic[from_client];
   traffic.close_frames.add();
   if (event.close_code != ws::no_status) {
     traffic.close_codes[metrics::close_code_index(event.close_code)].add();
   }
-  SessionEnd end = closing_ != nullptr ? closing_->why
-                                       : SessionEnd{.initiator = Initiator::client,
-                                                    .reason = reason_of(event.close_code),
-                                                    .detail = {}};
+  SessionEnd end = closing() != nullptr ? closing()->why
+                                        : SessionEnd{.initiator = Initiator::client,
+                                                     .reason = reason_of(event.close_code),
+                                                     .detail = {}};
   end.code = event.close_code;
   end.text = as_text(event.payload);
   end.was_clean = true;
@@ -311,10 +317,10 @@ void Session::on_close(const ws::Event& event) {
   put_all_held();
   if (protocol_.in_frame()) {
     // The frame that we are in the midst of comes first; it may take as long as it makes progress.
-    if (closing_ == nullptr) closing_ = std::make_unique<Closing>();
-    if (!closing_->held_up) closing_->held_up = {end.code, end.text};
-    closing_->peer_closed = true;
-    closing_->why = std::move(end);
+    if (closing() == nullptr) extra().closing = std::make_unique<Closing>();
+    if (!closing()->held_up) closing()->held_up = {end.code, end.text};
+    closing()->peer_closed = true;
+    closing()->why = std::move(end);
     state_ = ReadyState::closing;
     forget_deadlines();
     return await_close();
@@ -325,7 +331,7 @@ void Session::on_close(const ws::Event& event) {
 
 // RFC 6455 7.1.7: fail the connection.
 void Session::on_violation(const ws::Event& event) {
-  if (closing_ != nullptr || protocol_.in_frame()) {
+  if (closing() != nullptr || protocol_.in_frame()) {
     // Our Close frame, with its code, is out already, or cannot be sent.
     return abort(Initiator::gateway, reason_of(event.close_code),
                  std::string(as_text(event.payload)));
@@ -336,38 +342,40 @@ void Session::on_violation(const ws::Event& event) {
                  .code = event.close_code,
                  .text = std::string(as_text(event.payload)),
                  .detail = std::string(as_text(event.payload))};
-  if (event.close_code == ws::message_too_big) count_rejection(counters_, Limit::message_size);
+  if (event.close_code == ws::message_too_big)
+    count_rejection(context_.counters, Limit::message_size);
   if (event.close_code == ws::try_again_later) {
-    count_rejection(counters_, Limit::compression_memory);
+    count_rejection(context_.counters, Limit::compression_memory);
   }
-  if (event.close_code == ws::policy_violation) count_rejection(counters_, Limit::fragments);
+  if (event.close_code == ws::policy_violation)
+    count_rejection(context_.counters, Limit::fragments);
   send_close(event.close_code, end.text);
   finish(std::move(end));
 }
 
 // A message may take its time, as long as some of it arrives every now and then.
 void Session::watch_unfinished_message() {
-  if (!protocol_.receiving() || settings_.timeouts.message_ms == 0) {
+  if (!protocol_.receiving() || context_.settings.timeouts.message_ms == 0) {
     message_due_ = Tick::never;
     return;
   }
-  message_due_ = wheel_.after(settings_.timeouts.message_ms);
+  message_due_ = context_.wheel.after(context_.settings.timeouts.message_ms);
   arm(message_due_);
 }
 
 // ---- Limits per second
 
 Session::RateWindow& Session::rate_window() {
-  if (rate_ == nullptr) rate_ = std::make_unique<RateWindow>();
-  if (wheel_.now_ms() - rate_->start_ms >= 1000) *rate_ = {.start_ms = wheel_.now_ms()};
-  return *rate_;
+  RateWindow& rate = extra().rate;
+  if (context_.wheel.now_ms() - rate.start_ms >= 1000) rate = {.start_ms = context_.wheel.now_ms()};
+  return rate;
 }
 
 bool Session::too_many_messages(const ws::Event& data) {
   RateWindow& window = rate_window();
   window.bytes += data.payload.size();
   if (data.message_end) ++window.messages;
-  const config::Limits& limits = settings_.limits;
+  const config::Limits& limits = context_.settings.limits;
   if (limits.messages_per_second != 0 && window.messages > limits.messages_per_second) {
     close_rate_limited(Limit::messages_per_second, "messages_per_second");
     return true;
@@ -380,7 +388,7 @@ bool Session::too_many_messages(const ws::Event& data) {
 }
 
 bool Session::too_many_control_frames() {
-  const std::uint32_t max = settings_.limits.control_frames_per_second;
+  const std::uint32_t max = context_.settings.limits.control_frames_per_second;
   if (max == 0 || state_ != ReadyState::open) return false;
   if (++rate_window().control_frames <= max) return false;
   close_rate_limited(Limit::control_frames, "control_frames_per_second");
@@ -388,7 +396,7 @@ bool Session::too_many_control_frames() {
 }
 
 void Session::close_rate_limited(Limit limit, const char* what) {
-  count_rejection(counters_, limit);
+  count_rejection(context_.counters, limit);
   if (protocol_.in_frame()) {
     return abort(Initiator::gateway, CloseReason::rate_limited, std::string("limits.") + what);
   }
@@ -413,10 +421,11 @@ void Session::send(MessageType type, Bytes payload) {
 // What the route's slow_consumer policy does with a message for a peer that does not keep up.
 bool Session::held_back(std::size_t frame_bytes, MessageType type, Bytes payload) {
   if (!transport_.blocked()) return false;
-  switch (settings_.slow_consumer) {
+  switch (context_.settings.slow_consumer) {
     case config::SlowConsumer::drop_newest:
-      if (buffered_amount() + frame_bytes <= settings_.buffers.high_watermark_bytes) return false;
-      counters_.messages_dropped_newest.add();
+      if (buffered_amount() + frame_bytes <= context_.settings.buffers.high_watermark_bytes)
+        return false;
+      context_.counters.messages_dropped_newest.add();
       return true;
     case config::SlowConsumer::drop_oldest:
       hold(frame_bytes, type, payload);
@@ -425,9 +434,9 @@ bool Session::held_back(std::size_t frame_bytes, MessageType type, Bytes payload
     case config::SlowConsumer::close:
       break;
   }
-  if (buffered_amount() <= settings_.buffers.limit_bytes) return false;
-  count_rejection(counters_, Limit::buffer);
-  counters_.slow_consumer_closes.add();
+  if (buffered_amount() <= context_.settings.buffers.limit_bytes) return false;
+  count_rejection(context_.counters, Limit::buffer);
+  context_.counters.slow_consumer_closes.add();
   close_by_rule(ws::try_again_later, CloseReason::slow_consumer, "buffers.limit");
   return true;
 }
@@ -435,10 +444,10 @@ bool Session::held_back(std::size_t frame_bytes, MessageType type, Bytes payload
 void Session::hold(std::size_t frame_bytes, MessageType type, Bytes payload) {
   Congestion& held = congestion();
   while (!held.backlog.empty() &&
-         buffered_amount() + frame_bytes > settings_.buffers.high_watermark_bytes) {
+         buffered_amount() + frame_bytes > context_.settings.buffers.high_watermark_bytes) {
     held.backlog_bytes -= protocol_.frame_size(held.backlog.front().payload.size());
     held.backlog.pop_front();
-    counters_.messages_dropped_oldest.add();
+    context_.counters.messages_dropped_oldest.add();
   }
   held.backlog.push_back({type, {payload.begin(), payload.end()}});
   held.backlog_bytes += frame_bytes;
@@ -446,9 +455,9 @@ void Session::hold(std::size_t frame_bytes, MessageType type, Bytes payload) {
 }
 
 void Session::put_oldest_held() {
-  const HeldMessage message = std::move(congestion_->backlog.front());
-  congestion_->backlog.pop_front();
-  congestion_->backlog_bytes -= protocol_.frame_size(message.payload.size());
+  const HeldMessage message = std::move(congested()->backlog.front());
+  congested()->backlog.pop_front();
+  congested()->backlog_bytes -= protocol_.frame_size(message.payload.size());
   put(message.type, message.payload);
 }
 
@@ -466,7 +475,7 @@ void Session::put_all_held() {
 }
 
 void Session::put(MessageType type, Bytes payload) {
-  metrics::TrafficCounters& traffic = counters_.traffic[to_client];
+  metrics::TrafficCounters& traffic = context_.counters.traffic[to_client];
   const std::size_t size_before = transport_.output().size();
   protocol_.send_message(type, payload, transport_.output());
   count_deflated(payload.size());
@@ -478,7 +487,7 @@ void Session::put(MessageType type, Bytes payload) {
 }
 
 void Session::count_sent(MessageType type, std::uint64_t bytes) {
-  metrics::TrafficCounters& traffic = counters_.traffic[to_client];
+  metrics::TrafficCounters& traffic = context_.counters.traffic[to_client];
   (type == MessageType::text ? traffic.text_messages : traffic.binary_messages).add();
   traffic.message_size.observe(metrics::message_size_bounds, bytes);
   ++messages_[to_client];
@@ -487,16 +496,16 @@ void Session::count_sent(MessageType type, std::uint64_t bytes) {
 
 // `raw_bytes` were given to the protocol, which may have compressed them, or some before them.
 void Session::count_deflated(std::uint64_t raw_bytes) {
-  ws::CompressionPool* pool = settings_.protocol.compression.pool;
+  ws::CompressionPool* pool = context_.settings.protocol.compression.pool;
   if (pool == nullptr || !protocol_.compresses()) return;
-  counters_.compression_wire_bytes[to_client].add(pool->take_sent_bytes());
-  counters_.compression_raw_bytes[to_client].add(raw_bytes);
+  context_.counters.compression_wire_bytes[to_client].add(pool->take_sent_bytes());
+  context_.counters.compression_raw_bytes[to_client].add(raw_bytes);
 }
 
 void Session::count_inflated(std::uint64_t raw_bytes) {
-  ws::CompressionPool& pool = *settings_.protocol.compression.pool;
-  counters_.compression_wire_bytes[from_client].add(pool.take_received_bytes());
-  counters_.compression_raw_bytes[from_client].add(raw_bytes);
+  ws::CompressionPool& pool = *context_.settings.protocol.compression.pool;
+  context_.counters.compression_wire_bytes[from_client].add(pool.take_received_bytes());
+  context_.counters.compression_raw_bytes[from_client].add(raw_bytes);
 }
 
 // ---- Sending in pieces
@@ -504,13 +513,13 @@ void Session::count_inflated(std::uint64_t raw_bytes) {
 void Session::begin_frame(MessageType type, bool message_start, bool message_end,
                           std::uint64_t payload_bytes, bool compressed) {
   if (state_ != ReadyState::open) return;
-  metrics::TrafficCounters& traffic = counters_.traffic[to_client];
+  metrics::TrafficCounters& traffic = context_.counters.traffic[to_client];
   if (!message_start) {
     traffic.continuation_frames.add();
   } else {
     (type == MessageType::text ? traffic.text_frames : traffic.binary_frames).add();
   }
-  Stream& present = stream();
+  Stream& present = extra().stream;
   present.sent_type = type;
   present.sent_fin = message_end;
   if (message_start) present.sent_bytes = 0;
@@ -523,17 +532,17 @@ void Session::begin_frame(MessageType type, bool message_start, bool message_end
 }
 
 void Session::send_payload(Bytes piece) {
-  if (end_ != nullptr || !protocol_.awaits_payload()) return;
-  counters_.traffic[to_client].payload_bytes.add(piece.size());
+  if (ended() || !protocol_.awaits_payload()) return;
+  context_.counters.traffic[to_client].payload_bytes.add(piece.size());
   payload_bytes_[to_client] += piece.size();
-  stream().sent_bytes += piece.size();
+  extra().stream.sent_bytes += piece.size();
   set_idle_deadline();
   const std::size_t size_before = transport_.output().size();
   protocol_.send_payload(piece, transport_.output());
   count_deflated(piece.size());
   if (!protocol_.awaits_payload()) {
     end_frame();
-  } else if (closing_ != nullptr) {
+  } else if (closing() != nullptr) {
     await_close();  // which stands behind the frame
   }
   wrote(size_before);
@@ -541,25 +550,26 @@ void Session::send_payload(Bytes piece) {
 
 // What the frame has held up may be sent now.
 void Session::end_frame() {
-  if (stream_->sent_fin) count_sent(stream_->sent_type, stream_->sent_bytes);
-  if (closing_ == nullptr || !closing_->held_up) return send_held_pong();
-  const auto frame = std::exchange(closing_->held_up, std::nullopt);
+  const Stream& present = extra().stream;
+  if (present.sent_fin) count_sent(present.sent_type, present.sent_bytes);
+  if (closing() == nullptr || !closing()->held_up) return send_held_pong();
+  const auto frame = std::exchange(closing()->held_up, std::nullopt);
   send_close(frame->code, frame->text);
-  if (end_ != nullptr) return;  // the transport broke under it
-  if (closing_->peer_closed) return finish(std::move(closing_->why));
+  if (ended()) return;  // the transport broke under it
+  if (closing()->peer_closed) return finish(std::move(closing()->why));
   await_close();
 }
 
 void Session::send_held_pong() {
-  if (congestion_ == nullptr || !congestion_->pending_pong) return;
+  if (congested() == nullptr || !congested()->pending_pong) return;
   if (state_ != ReadyState::open || transport_.blocked()) return;
-  const auto payload = std::exchange(congestion_->pending_pong, std::nullopt);
+  const auto payload = std::exchange(congested()->pending_pong, std::nullopt);
   send_pong(as_bytes(*payload));
 }
 
 void Session::wrote(std::size_t size_before) {
   ByteQueue& output = transport_.output();
-  counters_.traffic[to_client].wire_bytes.add(output.size() - size_before);
+  context_.counters.traffic[to_client].wire_bytes.add(output.size() - size_before);
   if (transport_.blocked()) {
     update_buffered();
   } else if (output.size() >= gather_bytes) {
@@ -573,7 +583,7 @@ void Session::wrote(std::size_t size_before) {
 void Session::send_pong(Bytes payload) {
   const std::size_t size_before = transport_.output().size();
   protocol_.send_pong(payload, transport_.output());
-  counters_.traffic[to_client].pong_frames.add();
+  context_.counters.traffic[to_client].pong_frames.add();
   wrote(size_before);
 }
 
@@ -584,16 +594,16 @@ void Session::send_ping() {
   std::memcpy(payload, &ping_number_, sizeof payload);
   const std::size_t size_before = transport_.output().size();
   protocol_.send_ping(payload, transport_.output());
-  counters_.traffic[to_client].ping_frames.add();
+  context_.counters.traffic[to_client].ping_frames.add();
   ping_sent_us_ = now_us();
   alive_ = false;
-  pong_due_ = wheel_.after(settings_.keepalive.pong_timeout_ms);
+  pong_due_ = context_.wheel.after(context_.settings.keepalive.pong_timeout_ms);
   wrote(size_before);
 }
 
 void Session::send_close(std::uint16_t code, std::string_view reason) {
   if (protocol_.close_sent() || protocol_.in_frame()) return;
-  metrics::TrafficCounters& traffic = counters_.traffic[to_client];
+  metrics::TrafficCounters& traffic = context_.counters.traffic[to_client];
   const std::size_t size_before = transport_.output().size();
   protocol_.send_close(code, reason, transport_.output());
   traffic.close_frames.add();
@@ -605,8 +615,8 @@ void Session::send_close(std::uint16_t code, std::string_view reason) {
 
 void Session::on_sent() {
   alive_ = true;
-  if (closing_ != nullptr) await_close();  // our Close frame may still stand behind what was taken
-  if (end_ == nullptr && !transport_.blocked()) {
+  if (closing() != nullptr) await_close();  // our Close frame may still stand behind what was taken
+  if (!ended() && !transport_.blocked()) {
     if (!protocol_.in_frame()) send_held_pong();
     put_held_while_taken();
   }
@@ -623,10 +633,11 @@ void Session::update_buffered() {
     most = std::max<std::uint64_t>(most, amount);
   }
   owner_.on_session_waiting();
-  if (end_ != nullptr) return;  // finish() has settled the accounts
-  if (!over_high_ && transport_.blocked() && amount > settings_.buffers.high_watermark_bytes) {
+  if (ended()) return;  // finish() has settled the accounts
+  if (!over_high_ && transport_.blocked() &&
+      amount > context_.settings.buffers.high_watermark_bytes) {
     over_high_watermark();
-  } else if (over_high_ && amount <= settings_.buffers.low_watermark_bytes) {
+  } else if (over_high_ && amount <= context_.settings.buffers.low_watermark_bytes) {
     under_low_watermark();
   }
 }
@@ -634,15 +645,16 @@ void Session::update_buffered() {
 void Session::over_high_watermark() {
   count_high_watermark(true);
   if (state_ != ReadyState::open) return;
-  switch (settings_.slow_consumer) {
+  switch (context_.settings.slow_consumer) {
     case config::SlowConsumer::close:
-      congestion_->watermark_due = wheel_.after(settings_.buffers.high_watermark_timeout_ms);
-      arm(congestion_->watermark_due);
+      congested()->watermark_due =
+          context_.wheel.after(context_.settings.buffers.high_watermark_timeout_ms);
+      arm(congested()->watermark_due);
       [[fallthrough]];
     case config::SlowConsumer::pause:
       // What the peer asks for makes more output for it: it is not read until it reads. A relay's
       // two directions have nothing to do with each other: its upstream is not read.
-      if (!settings_.streams) pause(output_full);
+      if (!context_.settings.streams) pause(output_full);
       break;
     case config::SlowConsumer::drop_oldest:
     case config::SlowConsumer::drop_newest:
@@ -652,7 +664,7 @@ void Session::over_high_watermark() {
 
 void Session::under_low_watermark() {
   count_high_watermark(false);
-  congestion_->watermark_due = Tick::never;
+  congested()->watermark_due = Tick::never;
   if (!sends()) return;
   drained_ = true;
   resume(output_full);
@@ -666,7 +678,7 @@ void Session::pause(PauseReason reason) {
 }
 
 void Session::resume(PauseReason reason) {
-  if ((pause_reasons_ & reason) == 0 || end_ != nullptr) return;
+  if ((pause_reasons_ & reason) == 0 || ended()) return;
   pause_reasons_ = static_cast<std::uint8_t>(pause_reasons_ & ~reason);
   update_reading();
   owner_.on_session_wake();
@@ -677,7 +689,7 @@ void Session::resume(PauseReason reason) {
 void Session::watch_kernel() {
   if (kernel_watched_) return;
   kernel_watched_ = true;
-  transport_.set_user_timeout(wheel_, settings_.keepalive.tcp_user_timeout_ms);
+  transport_.set_user_timeout(context_.wheel, context_.settings.keepalive.tcp_user_timeout_ms);
 }
 
 void Session::update_reading() {
@@ -691,11 +703,11 @@ void Session::count_high_watermark(bool over) {
   if (over == over_high_) return;
   over_high_ = over;
   if (over) {
-    counters_.pauses.add();
-    congestion().over_high_since_ms = wheel_.now_ms();
+    context_.counters.pauses.add();
+    congestion().over_high_since_ms = context_.wheel.now_ms();
   } else {
-    counters_.resumes.add();
-    counters_.paused_ms.add(wheel_.now_ms() - congestion_->over_high_since_ms);
+    context_.counters.resumes.add();
+    context_.counters.paused_ms.add(context_.wheel.now_ms() - congested()->over_high_since_ms);
   }
   owner_.on_session_waiting();
 }
@@ -704,11 +716,12 @@ void Session::count_read_pause(bool paused) {
   if (paused == read_paused_) return;
   read_paused_ = paused;
   if (paused) {
-    counters_.read_pauses.add();
-    congestion().read_paused_since_ms = wheel_.now_ms();
+    context_.counters.read_pauses.add();
+    congestion().read_paused_since_ms = context_.wheel.now_ms();
   } else {
-    counters_.read_resumes.add();
-    counters_.read_paused_ms.add(wheel_.now_ms() - congestion_->read_paused_since_ms);
+    context_.counters.read_resumes.add();
+    context_.counters.read_paused_ms.add(context_.wheel.now_ms() -
+                                         congested()->read_paused_since_ms);
   }
   owner_.on_session_waiting();
 }
@@ -716,7 +729,7 @@ void Session::count_read_pause(bool paused) {
 Session::Waiting Session::waiting() const {
   return {.app_bytes = buffered_amount() - transport_.encrypted_bytes(),
           .tls_bytes = transport_.encrypted_bytes(),
-          .inbound_bytes = congestion_ == nullptr ? 0 : congestion_->stash_bytes(),
+          .inbound_bytes = congested() == nullptr ? 0 : congested()->stash_bytes(),
           .paused = over_high_,
           .read_paused = read_paused_};
 }
@@ -724,26 +737,26 @@ Session::Waiting Session::waiting() const {
 Session::Totals Session::totals() const {
   return {.messages = {messages_[0], messages_[1]},
           .payload_bytes = {payload_bytes_[0], payload_bytes_[1]},
-          .buffered_bytes_max = congestion_ == nullptr ? 0 : congestion_->buffered_bytes_max};
+          .buffered_bytes_max = congested() == nullptr ? 0 : congested()->buffered_bytes_max};
 }
 
 void Session::turn_end() {
-  if (end_ != nullptr) return;
+  if (ended()) return;
   if (drained_) {
     drained_ = false;
     if (sends()) owner_.on_session_drain();
   }
-  if (pause_reasons_ == 0 && has_stash() && end_ == nullptr) {
+  if (pause_reasons_ == 0 && has_stash() && !ended()) {
     consume_stash();
-    if (end_ == nullptr && peer_ended_) on_peer_end();
-    if (end_ == nullptr) update_reading();
+    if (!ended() && peer_ended_) on_peer_end();
+    if (!ended()) update_reading();
   }
 }
 
 // ---- Deadlines
 
 void Session::arm(Tick due) {
-  wheel_.hasten(owner_.session_deadline(), due);
+  context_.wheel.hasten(owner_.session_deadline(), due);
 }
 
 Session::Tick Session::next_deadline() const {
@@ -754,17 +767,18 @@ Session::Tick Session::next_deadline() const {
 // From the present message on. The wheel is left as it is: when it comes to the deadline that was,
 // it finds the next.
 void Session::set_idle_deadline() {
-  if (settings_.timeouts.idle_ms != 0) idle_due_ = wheel_.after(settings_.timeouts.idle_ms);
+  if (context_.settings.timeouts.idle_ms != 0)
+    idle_due_ = context_.wheel.after(context_.settings.timeouts.idle_ms);
 }
 
 void Session::on_deadline() {
-  if (end_ != nullptr) return;
-  const Tick now = wheel_.now();
+  if (ended()) return;
+  const Tick now = context_.wheel.now();
   // A peer that is not read, since what it sent is still being delivered, cannot answer.
   const bool delivering = delivers() && pause_reasons_ != 0;
   if (now >= close_due() && (delivering || takes_bytes())) await_close();
   if (now >= close_due()) {
-    SessionEnd end = closing_->why;
+    SessionEnd end = closing()->why;
     if (end.reason == CloseReason::normal || end.reason == CloseReason::application) {
       end.reason = CloseReason::close_timeout;
     }
@@ -775,7 +789,7 @@ void Session::on_deadline() {
     return finish(std::move(end));
   }
   if (now >= pong_due_) check_pong();
-  if (end_ == nullptr && now >= message_due_) {
+  if (!ended() && now >= message_due_) {
     message_due_ = Tick::never;
     // While we do not read, it is not the peer who lets us wait.
     if (pause_reasons_ == 0) {
@@ -783,8 +797,8 @@ void Session::on_deadline() {
     }
   }
   if (now >= watermark_due() && state_ == ReadyState::open) {
-    congestion_->watermark_due = Tick::never;
-    counters_.slow_consumer_closes.add();
+    congested()->watermark_due = Tick::never;
+    context_.counters.slow_consumer_closes.add();
     close_by_rule(ws::try_again_later, CloseReason::slow_consumer,
                   "buffers.high_watermark_timeout");
   }
@@ -792,13 +806,13 @@ void Session::on_deadline() {
     close_by_rule(ws::going_away, CloseReason::idle_timeout, "timeouts.idle");
   }
   if (now >= ping_due_ && state_ == ReadyState::open) {
-    ping_due_ = wheel_.after(settings_.keepalive.ping_interval_ms);
+    ping_due_ = context_.wheel.after(context_.settings.keepalive.ping_interval_ms);
     // One ping at a time: an unanswered one says all there is to say.
     // In the midst of a frame none can be sent, and what the peer acknowledges of it is watched by
     // the transport (keepalive.tcp_user_timeout).
     if (pong_due_ == Tick::never && !protocol_.in_frame()) send_ping();
   }
-  if (end_ == nullptr) wheel_.set(owner_.session_deadline(), next_deadline());
+  if (!ended()) context_.wheel.set(owner_.session_deadline(), next_deadline());
 }
 
 void Session::check_pong() {
@@ -812,10 +826,10 @@ void Session::check_pong() {
   // stands before our ping is slow, and slow_consumer decides about slow ones.
   if (alive_ || takes_bytes() || has_yet_to_read()) {
     alive_ = false;
-    pong_due_ = wheel_.after(settings_.keepalive.pong_timeout_ms);
+    pong_due_ = context_.wheel.after(context_.settings.keepalive.pong_timeout_ms);
     return;
   }
-  counters_.pong_timeouts.add();
+  context_.counters.pong_timeouts.add();
   abort(Initiator::gateway, CloseReason::pong_timeout, "keepalive.pong_timeout");
 }
 
@@ -835,8 +849,9 @@ bool Session::takes_bytes() {
 }
 
 std::uint64_t Session::held_bytes() const {
-  std::uint64_t bytes = assembler_ == nullptr ? 0 : assembler_->capacity();
-  if (congestion_ != nullptr) bytes += congestion_->stash.capacity() + congestion_->backlog_bytes;
+  std::uint64_t bytes = 0;
+  if (extra_ != nullptr && extra_->assembler != nullptr) bytes += extra_->assembler->capacity();
+  if (congested() != nullptr) bytes += congested()->stash.capacity() + congested()->backlog_bytes;
   return bytes;
 }
 
@@ -867,7 +882,7 @@ bool Session::close(std::uint16_t code, std::string_view reason, Initiator initi
 void Session::close_with(const Ending& ending) {
   start_closing(ending.code, ending.text,
                 {.initiator = ending.initiator, .reason = ending.reason, .detail = ending.detail},
-                settings_.streams);
+                context_.settings.streams);
 }
 
 void Session::close_by_rule(std::uint16_t code, CloseReason reason, std::string rule,
@@ -880,18 +895,18 @@ void Session::close_by_rule(std::uint16_t code, CloseReason reason, std::string 
 void Session::start_closing(std::uint16_t code, std::string_view text, SessionEnd why,
                             bool delivers) {
   if (state_ != ReadyState::open) return;
-  closing_ = std::make_unique<Closing>(Closing{.why = std::move(why), .delivers = delivers});
+  extra().closing = std::make_unique<Closing>(Closing{.why = std::move(why), .delivers = delivers});
   put_all_held();
-  if (end_ == nullptr) {
+  if (!ended()) {
     state_ = ReadyState::closing;
     look_at_progress();
     if (protocol_.in_frame()) {
-      closing_->held_up = {code, std::string(text)};
+      closing()->held_up = {code, std::string(text)};
     } else {
       send_close(code, text);
     }
   }
-  if (end_ != nullptr) return;  // the transport broke under it
+  if (ended()) return;  // the transport broke under it
   forget_deadlines();
   await_close();
   if (!delivers) {
@@ -904,14 +919,14 @@ void Session::start_closing(std::uint16_t code, std::string_view text, SessionEn
 
 // From now on, or from when the peer last took something of what stands before our Close frame.
 void Session::await_close() {
-  closing_->due = wheel_.after(settings_.timeouts.close_ms);
-  arm(closing_->due);
+  closing()->due = context_.wheel.after(context_.settings.timeouts.close_ms);
+  arm(closing()->due);
 }
 
 // While CLOSING none holds but timeouts.close.
 void Session::forget_deadlines() {
   ping_due_ = pong_due_ = message_due_ = Tick::never;
-  if (congestion_ != nullptr) congestion_->watermark_due = Tick::never;
+  if (congested() != nullptr) congested()->watermark_due = Tick::never;
 }
 
 void Session::drain() {
@@ -921,14 +936,14 @@ void Session::drain() {
 }
 
 void Session::on_peer_end() {
-  if (end_ != nullptr) return;
+  if (ended()) return;
   // A Close frame may be among what a pause has kept from being looked at.
   peer_ended_ = true;
   if (has_stash()) return;
   // It has closed, and may read the frame that our own Close waits for.
-  if (closing_ != nullptr && closing_->peer_closed) return;
-  SessionEnd end = closing_ != nullptr
-                       ? closing_->why
+  if (closing() != nullptr && closing()->peer_closed) return;
+  SessionEnd end = closing() != nullptr
+                       ? closing()->why
                        : SessionEnd{.initiator = Initiator::client,
                                     .reason = CloseReason::lost,
                                     .detail = "end of stream without a Close frame"};
@@ -943,12 +958,12 @@ void Session::on_failure(net::FailureKind kind, const Error& error) {
 }
 
 void Session::abort(Initiator initiator, CloseReason reason, std::string detail) {
-  if (end_ != nullptr) return;
+  if (ended()) return;
   SessionEnd end{.initiator = initiator, .reason = reason, .detail = std::move(detail)};
-  if (closing_ != nullptr) {
+  if (closing() != nullptr) {
     // Why we were closing says more than how the closing handshake failed.
     const std::string how = std::exchange(end.detail, {});
-    end = closing_->why;
+    end = closing()->why;
     end.detail += (end.detail.empty() ? "" : ", ") + how;
   }
   end.code = ws::abnormal;
@@ -957,13 +972,13 @@ void Session::abort(Initiator initiator, CloseReason reason, std::string detail)
 }
 
 void Session::finish(SessionEnd end) {
-  if (end_ != nullptr) return;  // the transport broke under the Close frame
+  if (ended()) return;  // the transport broke under the Close frame
   count_high_watermark(false);
   count_read_pause(false);
   state_ = ReadyState::closed;
-  end_ = std::make_unique<SessionEnd>(std::move(end));
-  closing_.reset();
-  wheel_.set(owner_.session_deadline(), Tick::never);
+  extra().end = std::make_unique<SessionEnd>(std::move(end));
+  extra().closing.reset();
+  context_.wheel.set(owner_.session_deadline(), Tick::never);
   owner_.on_session_end();
 }
 

@@ -43,6 +43,13 @@ struct SessionSettings {
   config::Compression compression;
 };
 
+// What the sessions of a route on one worker have in common. Outlives them.
+struct SessionContext {
+  const SessionSettings& settings;
+  TimerWheel& wheel;
+  metrics::RouteCounters& counters;
+};
+
 // The terms of permessage-deflate on which such a route agrees; `dedicated`: with context takeover.
 ws::DeflatePolicy deflate_policy(const config::Compression& compression, bool dedicated);
 
@@ -107,8 +114,7 @@ class Session final {
   };
 
   // Everything passed by reference outlives the session.
-  Session(ws::Role role, const SessionSettings& settings, net::Transport& transport,
-          TimerWheel& wheel, metrics::RouteCounters& counters, Owner& owner,
+  Session(ws::Role role, const SessionContext& context, net::Transport& transport, Owner& owner,
           ws::Compression compression = {});
   ~Session();
   Session(const Session&) = delete;
@@ -156,7 +162,8 @@ class Session final {
   // Bytes that are held here beside the transport's: received and not yet delivered, or not yet
   // sent.
   std::uint64_t held_bytes() const;
-  const SessionEnd* end() const { return end_.get(); }  // null while it lasts
+  // Null while it lasts.
+  const SessionEnd* end() const { return ended() ? extra_->end.get() : nullptr; }
   Totals totals() const;
   Waiting waiting() const;
 
@@ -181,7 +188,7 @@ class Session final {
 
     std::size_t stash_bytes() const { return stash.size() - stash_begin; }
   };
-  // CLOSING: why, and until when the peer may answer. Then `why` becomes end_.
+  // CLOSING: why, and until when the peer may answer. Then `why` becomes the end.
   struct Closing {
     SessionEnd why;
     Tick due = Tick::never;
@@ -208,15 +215,29 @@ class Session final {
     std::uint32_t control_frames = 0;
   };
 
+  // What most sessions do without as long as they last.
+  struct Extra {
+    std::unique_ptr<ws::MessageAssembler> assembler;  // of a message that comes in pieces
+    Stream stream;
+    RateWindow rate;
+    std::unique_ptr<Congestion> congestion;
+    std::unique_ptr<Closing> closing;
+    std::unique_ptr<SessionEnd> end;
+  };
+
+  Extra& extra();
+  bool ended() const { return state_ == ReadyState::closed; }
   Congestion& congestion();
-  bool has_stash() const { return congestion_ != nullptr && !congestion_->stash.empty(); }
-  bool has_backlog() const { return congestion_ != nullptr && !congestion_->backlog.empty(); }
+  Congestion* congested() const { return extra_ == nullptr ? nullptr : extra_->congestion.get(); }
+  Closing* closing() const { return extra_ == nullptr ? nullptr : extra_->closing.get(); }
+  bool has_stash() const { return congested() != nullptr && !congested()->stash.empty(); }
+  bool has_backlog() const { return congested() != nullptr && !congested()->backlog.empty(); }
   std::size_t backlog_bytes() const {
-    return congestion_ == nullptr ? 0 : congestion_->backlog_bytes;
+    return congested() == nullptr ? 0 : congested()->backlog_bytes;
   }
-  Tick close_due() const { return closing_ == nullptr ? Tick::never : closing_->due; }
+  Tick close_due() const { return closing() == nullptr ? Tick::never : closing()->due; }
   Tick watermark_due() const {
-    return congestion_ == nullptr ? Tick::never : congestion_->watermark_due;
+    return congested() == nullptr ? Tick::never : congested()->watermark_due;
   }
 
   Tick next_deadline() const;
@@ -234,6 +255,7 @@ class Session final {
   std::optional<Bytes> assemble(const ws::Event& event);
   void on_ping(const ws::Event& event);
   void on_pong(const ws::Event& event);
+  bool answers_ping(Bytes payload) const;
   void on_close(const ws::Event& event);
   void on_violation(const ws::Event& event);
   void watch_unfinished_message();
@@ -254,9 +276,8 @@ class Session final {
   void count_inflated(std::uint64_t raw_bytes);
   void end_frame();
   void send_held_pong();
-  Stream& stream();
   bool delivers() const {
-    return state_ == ReadyState::open || (closing_ != nullptr && closing_->delivers);
+    return state_ == ReadyState::open || (closing() != nullptr && closing()->delivers);
   }
   bool sends() const {
     return state_ == ReadyState::open ||
@@ -284,20 +305,15 @@ class Session final {
   void forget_deadlines();
   void finish(SessionEnd end);
 
-  const SessionSettings& settings_;
+  const SessionContext& context_;
   net::Transport& transport_;
-  TimerWheel& wheel_;
-  metrics::RouteCounters& counters_;
   Owner& owner_;
 
   ws::Protocol protocol_;
-  std::unique_ptr<ws::MessageAssembler> assembler_;  // of a message that comes in pieces
-  std::unique_ptr<Stream> stream_;
   std::uint64_t messages_[metrics::direction_count] = {};
   std::uint64_t payload_bytes_[metrics::direction_count] = {};
 
-  std::unique_ptr<Congestion> congestion_;
-  std::unique_ptr<RateWindow> rate_;
+  std::unique_ptr<Extra> extra_;
 
   Tick ping_due_ = Tick::never;
   Tick pong_due_ = Tick::never;
@@ -318,8 +334,6 @@ class Session final {
   bool kernel_watched_ : 1 = false;  // keepalive.tcp_user_timeout is looked at
   bool read_paused_ : 1 = false;
   bool buffered_ : 1 = false;  // buffered_amount() was not 0 when the owner was last told
-  std::unique_ptr<Closing> closing_;
-  std::unique_ptr<SessionEnd> end_;
 };
 
 }  // namespace sluice

@@ -58,7 +58,7 @@ class ByteQueue {
   void append(Bytes bytes);
 
   // Room for exactly `size` bytes in one piece, already counted as appended; the caller fills it.
-  // `size` is at most max_reserve.
+  // `size` is 1 to max_reserve.
   static constexpr std::size_t max_reserve = 256;
   std::uint8_t* reserve(std::size_t size);
 

@@ -8,7 +8,6 @@
 
 #include <atomic>
 #include <cstdint>
-#include <deque>
 #include <functional>
 #include <memory>
 #include <string>
@@ -67,7 +66,7 @@ class PluginInstance {
 
   sluice_socket add(WebSocket& socket);
   void remove(sluice_socket id);
-  // Nullptr if the socket has ended.
+  // Nullptr if the socket has ended. Valid until the next add().
   Slot* find(sluice_socket id);
   bool on_worker_thread(const char* function);
   [[gnu::noinline]] void log_stray(const char* function);
@@ -82,7 +81,7 @@ class PluginInstance {
   sluice_host table_;
   void* instance_ = nullptr;  // the plugin's own
   Opening opening_;
-  std::deque<Slot> slots_;  // grows without a second place for all of them
+  std::vector<Slot> slots_;
   std::vector<std::uint32_t> free_;
 };
 

@@ -117,6 +117,7 @@ class UpstreamSocket final : private net::Transport::Owner,
 
   WorkerContext& context_;
   UpstreamSocketSettings& settings_;
+  const SessionContext session_context_;
   Owner& owner_;
   const upstreams::Endpoint* endpoint_;
   upstreams::Lease lease_;

@@ -31,8 +31,9 @@ void Loop::run() {
 
 void Loop::turn(int timeout_ms) {
   for (const auto& [id, hook] : turn_ends_) hook();
+  if (stopped_) return;
   // A hook may have started or closed something.
-  if (timeout_ms != 0) timeout_ms = stopped_ ? 0 : uv_backend_timeout(&loop_);
+  if (timeout_ms != 0) timeout_ms = uv_backend_timeout(&loop_);
   const int count = ::epoll_wait(epoll_.get(), events_.data(), events_max, timeout_ms);
   uv_update_time(&loop_);
   event_count_ = count > 0 ? static_cast<std::size_t>(count) : 0;

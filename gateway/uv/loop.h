@@ -32,7 +32,8 @@ class Loop {
 
   // Runs until stop(). Call it on the thread that owns the loop.
   void run();
-  // Ends run() after the present turn. On the loop's thread only; from others: post it.
+  // Ends run() after the present turn, and from a hook at its end at once. On the loop's thread
+  // only; from others: post it.
   void stop() { stopped_ = true; }
   // One turn that does not wait.
   void turn() { turn(0); }

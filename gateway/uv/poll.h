@@ -30,6 +30,8 @@ class Poll {
   Poll(const Poll&) = delete;
   Poll& operator=(const Poll&) = delete;
 
+  int fd() const { return fd_; }
+
   // Chooses what to be told about. Costs a system call only when the choice changes. What breaks
   // the socket is told with any choice but none; `urgent` alone is the least there is to ask for.
   void watch(bool readable, bool writable, bool urgent = false);

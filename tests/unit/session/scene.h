@@ -8,6 +8,7 @@
 #include <cstring>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -24,7 +25,8 @@ class Scene final : private Session::Owner {
     route.keepalive.ping_interval_ms = 0;
     if (adjust) adjust(route);
     settings = std::make_unique<SessionSettings>(route);
-    session = std::make_unique<Session>(ws::Role::server, *settings, transport, wheel, counters,
+    context.emplace(*settings, wheel, counters);
+    session = std::make_unique<Session>(ws::Role::server, *context, transport,
                                         static_cast<Session::Owner&>(*this));
   }
 
@@ -122,6 +124,7 @@ class Scene final : private Session::Owner {
   std::uint64_t clock_ms = 1'000'000;
   TimerWheel wheel{clock_ms};
   metrics::RouteCounters counters;
+  std::optional<SessionContext> context;
   Session::Waiting waiting;  // as the owner was last told
   WebSocketPeer client;
   std::unique_ptr<Session> session;
