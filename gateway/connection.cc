@@ -58,10 +58,10 @@ HandshakeResult result_of(http::Refusal::Kind kind) {
 
 }  // namespace
 
-Connection::Connection(Worker& worker, std::uint64_t id, std::size_t place, int fd,
+Connection::Connection(Worker& worker, std::uint32_t serial, std::size_t place, int fd,
                        const net::Endpoint& peer, const net::TlsContext* tls, Admission admission)
     : worker_(worker),
-      id_(id),
+      serial_(serial),
       peer_(peer),
       place_(static_cast<std::uint32_t>(place)),
       admission_(admission) {
@@ -76,10 +76,10 @@ Connection::Connection(Worker& worker, std::uint64_t id, std::size_t place, int 
   begin();
 }
 
-Connection::Connection(Worker& worker, std::uint64_t id, std::size_t place,
+Connection::Connection(Worker& worker, std::uint32_t serial, std::size_t place,
                        std::unique_ptr<net::Transport> transport, const net::Endpoint& peer)
     : worker_(worker),
-      id_(id),
+      serial_(serial),
       peer_(peer),
       place_(static_cast<std::uint32_t>(place)),
       admission_(Admission::uncounted),
@@ -89,8 +89,6 @@ Connection::Connection(Worker& worker, std::uint64_t id, std::size_t place,
 }
 
 void Connection::begin() {
-  // Nobody is left to be answered.
-  transport_->tell_resets_at_once();
   const config::RequestLimits& limits = worker_.config().requests;
   exchange_ =
       std::make_unique<Exchange>(http::ParserLimits{.headers_max = limits.headers_max,
@@ -98,6 +96,11 @@ void Connection::begin() {
                                                     .target_bytes_max = limits.target_bytes_max});
   set_deadline(limits.handshake_timeout_ms);
   transport_->read(true);
+  transport_->tell_resets_at_once();  // nobody is left to be answered
+}
+
+std::uint64_t Connection::id() const {
+  return worker_.id_of(serial_);
 }
 
 Connection::~Connection() {
@@ -226,7 +229,7 @@ void Connection::on_failure(net::FailureKind kind, const Error& error) {
       count_tls(TlsResult::failed);
       count_handshake(HandshakeResult::tls_error);
       log::debug("tls failed",
-                 {{"conn", id_}, {"client", peer_.to_string()}, {"why", error.message}});
+                 {{"conn", id()}, {"client", peer_.to_string()}, {"why", error.message}});
       break;
     case Phase::reading:
       if (exchange_->parser.started()) count_handshake(HandshakeResult::aborted);
@@ -460,7 +463,7 @@ void Connection::respond(const http::Response& response) {
   const auto bytes = http::serialise(sent, context);
   if (!bytes) {
     // Nothing that we answer with should be able to break a line; if it does, nobody sees it.
-    log::error("response not sent", {{"conn", id_}, {"why", bytes.error().message}});
+    log::error("response not sent", {{"conn", id()}, {"why", bytes.error().message}});
     finish();
     return;
   }
@@ -481,7 +484,7 @@ void Connection::pump_body() {
     const auto count = exchange_->body->read(piece);
     if (!count) {
       // The length was promised: only a broken connection tells the client that this is not all.
-      log::warning("file not sent", {{"conn", id_}, {"why", count.error().message}});
+      log::warning("file not sent", {{"conn", id()}, {"why", count.error().message}});
       transport_->reset_on_close();
       finish();
       return;
@@ -530,7 +533,7 @@ void Connection::give_to_relay(std::unique_ptr<Relay> relay) {
       std::make_unique<RelaySession>(std::move(relay), handshake(), *transport_,
                                      RelaySession::Settings{.buffers = route_->config.buffers,
                                                             .close_after = exchange_->close_after,
-                                                            .connection_id = id_},
+                                                            .connection_id = id()},
                                      static_cast<RelaySession::Owner&>(*this));
   wake();
 }
@@ -557,7 +560,8 @@ void Connection::follow_relay() {
     case RelaySession::State::complete:
       return end_relay();
     case RelaySession::State::broken:
-      log::warning("response broken off", {{"conn", id_}, {"why", exchange_->relay->why_broken()}});
+      log::warning("response broken off",
+                   {{"conn", id()}, {"why", exchange_->relay->why_broken()}});
       transport_->reset_on_close();
       return finish();
   }
@@ -591,10 +595,11 @@ void Connection::watch_relayed_client() {
 void Connection::accept(std::string_view protocol) {
   if (phase_ != Phase::deciding) return;
   if (protocol.empty() || protocol == exchange_->chosen_protocol) {
-    open_session(exchange_->chosen_protocol);
+    agree_on_protocol(exchange_->chosen_protocol);
+    open_session();
   } else if (exchange_->offers(protocol)) {
-    own_protocol_ = std::make_unique<std::string>(protocol);
-    open_session(*own_protocol_);
+    agree_on_protocol(protocol);
+    open_session();
   } else {
     fail("it accepted a subprotocol that the client did not offer");
   }
@@ -614,8 +619,8 @@ void Connection::accept_as(std::string_view protocol, std::vector<http::Header> 
   if (!protocol.empty() && !exchange_->offers(protocol)) {
     return fail("it accepted a subprotocol that the client did not offer");
   }
-  own_protocol_ = std::make_unique<std::string>(protocol);
-  open_session(*own_protocol_, std::move(headers), extensions);
+  agree_on_protocol(protocol);
+  open_session(std::move(headers), extensions);
 }
 
 void Connection::name_upstream(std::string_view upstream, std::string_view endpoint) {
@@ -671,8 +676,16 @@ ws::Compression Connection::agree_on_compression(std::string& answer) {
   return agree_to(false).value_or(ws::Compression{});
 }
 
-void Connection::open_session(std::string_view protocol, std::vector<http::Header> headers,
-                              std::string_view extensions) {
+// Most sockets have none.
+void Connection::agree_on_protocol(std::string_view protocol) {
+  if (!protocol.empty()) protocol_ = std::make_unique<std::string>(protocol);
+}
+
+std::string_view Connection::protocol() const {
+  return protocol_ == nullptr ? std::string_view() : *protocol_;
+}
+
+void Connection::open_session(std::vector<http::Header> headers, std::string_view extensions) {
   std::string agreed(extensions);
   ws::Compression compression{.use = ws::Compression::Use::pass};
   if (agreed.empty()) compression = agree_on_compression(agreed);
@@ -681,15 +694,12 @@ void Connection::open_session(std::string_view protocol, std::vector<http::Heade
   switching.headers = std::move(headers);
   switching.headers.push_back({"Upgrade", "websocket"});
   switching.headers.push_back({"Sec-WebSocket-Accept", ws::accept_key(exchange_->upgrade.key)});
-  if (!protocol.empty()) {
-    switching.headers.push_back({"Sec-WebSocket-Protocol", std::string(protocol)});
-  }
+  if (protocol_ != nullptr) switching.headers.push_back({"Sec-WebSocket-Protocol", *protocol_});
   if (!agreed.empty()) switching.headers.push_back({"Sec-WebSocket-Extensions", agreed});
   const auto head = http::serialise(switching, {});
   if (!head) return fail("its answer cannot be passed on: " + head.error().message);
   transport_->output().append(as_bytes(*head));
 
-  protocol_ = protocol;
   phase_ = Phase::open;
   opened_ms_ = worker_.loop().now_ms();
   set_deadline(TimerWheel::never);
@@ -701,9 +711,9 @@ void Connection::open_session(std::string_view protocol, std::vector<http::Heade
     counted_open_ = true;
     worker_.clients().opened(peer_);
   }
-  slot_ = &worker_.counters().connections.take(route_->index, transport_->secure());
-  session_ = std::make_unique<Session>(ws::Role::server, route_->session, *transport_,
-                                       worker_.wheel(), counters(), *slot_,
+  counters().connections_active[transport_->secure() ? 1 : 0].add();
+  if (!route_->sessions) route_->sessions.emplace(route_->session, worker_.wheel(), counters());
+  session_ = std::make_unique<Session>(ws::Role::server, *route_->sessions, *transport_,
                                        static_cast<Session::Owner&>(*this), std::move(compression));
   access_log::open(worker_.config().log, subject(), exchange_->request(),
                    {.protocol = loggable_protocol(),
@@ -718,8 +728,8 @@ void Connection::open_session(std::string_view protocol, std::vector<http::Heade
 // What the route does not list is the client's own word, and for some upstreams a token.
 std::string_view Connection::loggable_protocol() const {
   const auto& listed = route_->config.subprotocols;
-  const bool known = std::find(listed.begin(), listed.end(), protocol_) != listed.end();
-  return protocol_.empty() || known ? protocol_ : "[redacted]";
+  const bool known = std::find(listed.begin(), listed.end(), protocol()) != listed.end();
+  return protocol().empty() || known ? protocol() : "[redacted]";
 }
 
 // Accepted outside of an event of ours: what came after the request is still held.
@@ -751,7 +761,7 @@ bool Connection::close(std::uint16_t code, std::string_view reason) {
 void Connection::fail(std::string_view what) {
   log::error(
       "plugin failed",
-      {{"conn", id_}, {"route", route_ == nullptr ? "" : route_->config.name}, {"why", what}});
+      {{"conn", id()}, {"route", route_ == nullptr ? "" : route_->config.name}, {"why", what}});
   if (phase_ == Phase::deciding) {
     reject(500, "the plugin failed");
   } else if (session_ != nullptr) {
@@ -779,9 +789,10 @@ void Connection::abort(const Ending& ending) {
 }
 
 void Connection::set_upstream_buffered(std::size_t app_bytes, std::size_t tls_bytes) {
-  if (slot_ == nullptr) return;
-  slot_->upstream_bytes.set(app_bytes);
-  slot_->upstream_tls_bytes.set(tls_bytes);
+  if (session_ == nullptr || (slot_ == nullptr && app_bytes + tls_bytes == 0)) return;
+  slot().upstream_bytes.set(app_bytes);
+  slot().upstream_tls_bytes.set(tls_bytes);
+  drop_empty_slot();
 }
 
 void Connection::pause() {
@@ -808,6 +819,29 @@ void Connection::on_session_drain() {
 
 void Connection::on_session_wake() {
   wake();
+}
+
+void Connection::on_session_waiting() {
+  const Session::Waiting waiting = session_->waiting();
+  if (slot_ == nullptr && waiting == Session::Waiting{}) return;
+  slot().buffered_bytes.set(waiting.app_bytes);
+  slot().buffered_tls_bytes.set(waiting.tls_bytes);
+  slot().inbound_bytes.set(waiting.inbound_bytes);
+  slot().paused.store(waiting.paused, std::memory_order_relaxed);
+  slot().read_paused.store(waiting.read_paused, std::memory_order_relaxed);
+  drop_empty_slot();
+}
+
+// What a scrape sees of the connection, for as long as something waits.
+metrics::ConnectionSlot& Connection::slot() {
+  if (slot_ == nullptr) slot_ = &worker_.counters().connections.take(route_->index);
+  return *slot_;
+}
+
+void Connection::drop_empty_slot() {
+  if (!slot_->empty()) return;
+  worker_.counters().connections.give_back(*slot_);
+  slot_ = nullptr;
 }
 
 void Connection::on_session_end() {
@@ -862,6 +896,8 @@ void Connection::on_deadline() {
       finish();
       break;
     case Phase::open:
+      session_->on_deadline();
+      break;
     case Phase::finished:
       break;
   }
@@ -989,7 +1025,7 @@ std::uint64_t Connection::held_bytes() const {
 // No Close frame: it would stand behind everything that is to be got rid of.
 void Connection::evict() {
   if (phase_ == Phase::finished) return;
-  log::warning("evicted", {{"conn", id_}, {"client", peer_.to_string()}, {"bytes", held_bytes()}});
+  log::warning("evicted", {{"conn", id()}, {"client", peer_.to_string()}, {"bytes", held_bytes()}});
   if (session_ != nullptr) {
     session_->abort(metrics::Initiator::gateway, metrics::CloseReason::overload, "memory.budget");
   }
@@ -1021,6 +1057,8 @@ void Connection::conclude() {
   }
   if (session_ == nullptr) return;
   session_.reset();
+  counters().connections_active[transport_->secure() ? 1 : 0].subtract();
+  if (slot_ == nullptr) return;
   worker_.counters().connections.give_back(*slot_);
   slot_ = nullptr;
 }
@@ -1033,7 +1071,7 @@ metrics::RouteCounters& Connection::counters() const {
 }
 
 access_log::Subject Connection::subject() const {
-  access_log::Subject subject{id_, peer_,
+  access_log::Subject subject{id(), peer_,
                               route_ == nullptr ? "none" : std::string_view(route_->config.name)};
   if (exchange_ != nullptr) {
     subject.upstream = exchange_->upstream;

@@ -43,10 +43,10 @@ class Connection final : private net::Transport::Owner,
                          private TimerWheel::Entry {
  public:
   // Takes the fd. `tls` is null for a plain listener; it and the worker outlive the connection.
-  Connection(Worker& worker, std::uint64_t id, std::size_t place, int fd, const net::Endpoint& peer,
-             const net::TlsContext* tls, Admission admission);
+  Connection(Worker& worker, std::uint32_t serial, std::size_t place, int fd,
+             const net::Endpoint& peer, const net::TlsContext* tls, Admission admission);
   // Over a plain transport that is there already, as tests have it.
-  Connection(Worker& worker, std::uint64_t id, std::size_t place,
+  Connection(Worker& worker, std::uint32_t serial, std::size_t place,
              std::unique_ptr<net::Transport> transport, const net::Endpoint& peer);
   ~Connection() override;
 
@@ -90,6 +90,8 @@ class Connection final : private net::Transport::Owner,
   void on_session_drain() override;
   void on_session_wake() override;
   void on_session_end() override;
+  void on_session_waiting() override;
+  TimerWheel::Entry& session_deadline() override { return *this; }
 
   // RelaySession::Owner
   void on_relay_wake() override { wake(); }
@@ -100,7 +102,7 @@ class Connection final : private net::Transport::Owner,
   // WebSocket
   ReadyState ready_state() const override;
   std::size_t buffered_amount() const override;
-  std::string_view protocol() const override { return protocol_; }
+  std::string_view protocol() const override;
   void accept(std::string_view protocol) override;
   void reject(int status, std::string_view reason) override;
   void send(MessageType type, Bytes payload) override;
@@ -124,7 +126,7 @@ class Connection final : private net::Transport::Owner,
   void close_with(const Ending& ending) override;
   void abort(const Ending& ending) override;
   void set_upstream_buffered(std::size_t app_bytes, std::size_t tls_bytes) override;
-  std::uint64_t id() const override { return id_; }
+  std::uint64_t id() const override;
 
   // TimerWheel::Entry
   void on_deadline() override;
@@ -152,11 +154,13 @@ class Connection final : private net::Transport::Owner,
   void respond(const http::Response& response);
   void pump_body();
   void end_response();
-  void open_session(std::string_view protocol, std::vector<http::Header> headers = {},
-                    std::string_view extensions = {});
+  void open_session(std::vector<http::Header> headers = {}, std::string_view extensions = {});
+  void agree_on_protocol(std::string_view protocol);
   ws::Compression agree_on_compression(std::string& answer);
   std::string_view loggable_protocol() const;
   void receive_early();
+  metrics::ConnectionSlot& slot();
+  void drop_empty_slot();
 
   void give_to_relay(std::unique_ptr<Relay> relay);
   void follow_relay();
@@ -178,7 +182,7 @@ class Connection final : private net::Transport::Owner,
   access_log::Subject subject() const;
 
   Worker& worker_;
-  const std::uint64_t id_;
+  const std::uint32_t serial_;  // of its worker's connections
   const net::Endpoint peer_;
   std::uint32_t place_;
   Phase phase_ = Phase::reading;
@@ -190,11 +194,10 @@ class Connection final : private net::Transport::Owner,
   bool peer_ended_ : 1 = false;
   std::uint64_t opened_ms_ = 0;
   ServedRoute* route_ = nullptr;
-  std::string_view protocol_;  // the agreed subprotocol: a part of the route, or of own_protocol_
-  std::unique_ptr<std::string> own_protocol_;  // chosen by the bridge
+  std::unique_ptr<std::string> protocol_;  // the agreed subprotocol; null: none
   std::unique_ptr<net::Transport> transport_;
   std::unique_ptr<Exchange> exchange_;
-  metrics::ConnectionSlot* slot_ = nullptr;
+  metrics::ConnectionSlot* slot_ = nullptr;  // null: nothing waits
   std::unique_ptr<Session> session_;
   std::unique_ptr<Bridge> bridge_;  // last: it refers to the rest
 };

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string_view>
 #include <vector>
 
@@ -24,6 +25,7 @@ struct ServedRoute {
   const config::Route& config;
   std::uint32_t index;  // in Config::routes, and of its counters
   SessionSettings session;
+  std::optional<SessionContext> sessions;     // since the first of them
   std::unique_ptr<BridgeFactory> bridges;     // WebSocket
   std::shared_ptr<const http::Handler> http;  // plain requests, answered at once
   std::unique_ptr<RelayFactory> relays;       // plain requests, answered from somewhere else

@@ -95,51 +95,53 @@ ws::DeflatePolicy deflate_policy(const config::Compression& compression, bool de
           .window_bits = static_cast<std::uint8_t>(compression.window_bits)};
 }
 
-Session::Session(ws::Role role, const SessionSettings& settings, net::Transport& transport,
-                 TimerWheel& wheel, metrics::RouteCounters& counters, metrics::ConnectionSlot& slot,
+Session::Session(ws::Role role, const SessionContext& context, net::Transport& transport,
                  Owner& owner, ws::Compression compression)
-    : settings_(settings),
+    : context_(context),
       transport_(transport),
-      wheel_(wheel),
-      counters_(counters),
-      slot_(slot),
       owner_(owner),
-      protocol_(role, settings.protocol, std::move(compression)),
-      last_message_ms_(wheel.now_ms()) {
-  if (settings_.keepalive.ping_interval_ms != 0) {
-    ping_due_ms_ = wheel_.now_ms() + settings_.keepalive.ping_interval_ms;
+      protocol_(role, context.settings.protocol, std::move(compression)) {
+  if (context_.settings.keepalive.ping_interval_ms != 0) {
+    ping_due_ = context_.wheel.after(context_.settings.keepalive.ping_interval_ms);
   } else {
     watch_kernel();
   }
+  set_idle_deadline();
   arm(next_deadline());
 }
 
 Session::~Session() = default;
 
+Session::Extra& Session::extra() {
+  if (extra_ == nullptr) extra_ = std::make_unique<Extra>();
+  return *extra_;
+}
+
 Session::Congestion& Session::congestion() {
-  if (congestion_ == nullptr) congestion_ = std::make_unique<Congestion>();
-  return *congestion_;
+  std::unique_ptr<Congestion>& congestion = extra().congestion;
+  if (congestion == nullptr) congestion = std::make_unique<Congestion>();
+  return *congestion;
 }
 
 // ---- Receiving
 
 void Session::receive(MutableBytes bytes) {
-  if (end_ != nullptr) return;  // RFC 6455 5.5.1: what follows a Close frame is ignored
+  if (ended()) return;  // RFC 6455 5.5.1: what follows a Close frame is ignored
   alive_ = true;
-  counters_.traffic[from_client].wire_bytes.add(bytes.size());
+  context_.counters.traffic[from_client].wire_bytes.add(bytes.size());
   if (pause_reasons_ != 0 || has_stash()) {
     // Read before the pause took effect; no more than the transport reads at once.
     std::vector<std::uint8_t>& stash = congestion().stash;
     stash.insert(stash.end(), bytes.begin(), bytes.end());
-    slot_.inbound_bytes.set(congestion_->stash_bytes());
+    owner_.on_session_waiting();
     return;
   }
   consume(bytes);
   const MutableBytes rest = protocol_.rest();
-  if (!rest.empty() && end_ == nullptr) {
+  if (!rest.empty() && !ended()) {
     congestion().stash.assign(rest.begin(), rest.end());
-    congestion_->stash_begin = 0;
-    slot_.inbound_bytes.set(rest.size());
+    congested()->stash_begin = 0;
+    owner_.on_session_waiting();
   }
 }
 
@@ -147,13 +149,13 @@ void Session::consume(MutableBytes bytes) {
   protocol_.receive(bytes);
   handle_events();
   if (protocol_.compresses()) count_inflated(0);  // of which nothing has come out yet
-  if (end_ == nullptr) watch_unfinished_message();
+  if (!ended()) watch_unfinished_message();
 }
 
 void Session::consume_stash() {
   Congestion& held = congestion();
   consume(MutableBytes(held.stash).subspan(held.stash_begin));
-  if (end_ != nullptr) return;
+  if (ended()) return;
   const MutableBytes rest = protocol_.rest();
   if (rest.empty()) {
     held.stash = {};
@@ -161,16 +163,16 @@ void Session::consume_stash() {
   } else {
     held.stash_begin = held.stash.size() - rest.size();
   }
-  slot_.inbound_bytes.set(held.stash_bytes());
+  owner_.on_session_waiting();
 }
 
 void Session::handle_events() {
-  while (pause_reasons_ == 0 && end_ == nullptr) {
+  while (pause_reasons_ == 0 && !ended()) {
     const auto event = protocol_.next_event();
     if (!event) break;
     handle(*event);
     // At the first boundary: a busy client may never pause between two messages.
-    if (draining_ && end_ == nullptr && !protocol_.in_message()) drain();
+    if (draining_ && !ended() && !protocol_.in_message()) drain();
   }
 }
 
@@ -190,7 +192,7 @@ void Session::handle(const ws::Event& event) {
 }
 
 void Session::on_data(const ws::Event& event) {
-  metrics::TrafficCounters& traffic = counters_.traffic[from_client];
+  metrics::TrafficCounters& traffic = context_.counters.traffic[from_client];
   if (event.frame_start) {
     if (event.continuation) {
       traffic.continuation_frames.add();
@@ -201,9 +203,9 @@ void Session::on_data(const ws::Event& event) {
     }
   }
   traffic.payload_bytes.add(event.payload.size());
-  totals_.payload_bytes[from_client] += event.payload.size();
+  payload_bytes_[from_client] += event.payload.size();
   if (event.inflated) count_inflated(event.payload.size());
-  if (settings_.streams) {
+  if (context_.settings.streams) {
     if (delivers()) on_piece(event);
   } else if (state_ == ReadyState::open) {
     on_message(event);
@@ -213,15 +215,16 @@ void Session::on_data(const ws::Event& event) {
 void Session::on_piece(const ws::Event& event) {
   // What was inflated makes frames of its own; those on the wire have another length.
   if (event.inflated && event.payload.empty() && !event.message_end) return;
-  if (closing_ != nullptr) await_close();  // the peer's Close frame stands behind it
-  if (settings_.limits.bytes_per_second != 0 || settings_.limits.messages_per_second != 0) {
+  if (closing() != nullptr) await_close();  // the peer's Close frame stands behind it
+  if (context_.settings.limits.bytes_per_second != 0 ||
+      context_.settings.limits.messages_per_second != 0) {
     if (too_many_messages(event)) return;
   }
-  last_message_ms_ = wheel_.now_ms();
+  set_idle_deadline();
   if (event.message_start && event.message_end) {
     count_received(event.message_type, event.payload.size());
   } else {
-    Stream& present = stream();
+    Stream& present = extra().stream;
     present.received_bytes = event.message_start ? 0 : present.received_bytes;
     present.received_bytes += event.payload.size();
     if (event.message_end) count_received(event.message_type, present.received_bytes);
@@ -238,40 +241,38 @@ void Session::on_piece(const ws::Event& event) {
 }
 
 void Session::count_received(MessageType type, std::uint64_t bytes) {
-  metrics::TrafficCounters& traffic = counters_.traffic[from_client];
+  metrics::TrafficCounters& traffic = context_.counters.traffic[from_client];
   (type == MessageType::text ? traffic.text_messages : traffic.binary_messages).add();
   traffic.message_size.observe(metrics::message_size_bounds, bytes);
-  ++totals_.messages[from_client];
-}
-
-Session::Stream& Session::stream() {
-  if (stream_ == nullptr) stream_ = std::make_unique<Stream>();
-  return *stream_;
+  ++messages_[from_client];
 }
 
 void Session::on_message(const ws::Event& event) {
-  if (settings_.limits.bytes_per_second != 0 || settings_.limits.messages_per_second != 0) {
+  if (context_.settings.limits.bytes_per_second != 0 ||
+      context_.settings.limits.messages_per_second != 0) {
     if (too_many_messages(event)) return;
   }
   const auto message = assemble(event);
   if (!message) return;
   count_received(event.message_type, message->size());
-  last_message_ms_ = wheel_.now_ms();
+  set_idle_deadline();
   owner_.on_session_message(event.message_type, *message);
-  assembler_.reset();
+  if (extra_ != nullptr) extra_->assembler.reset();
 }
 
 // A message in one piece stays where it was received.
 std::optional<Bytes> Session::assemble(const ws::Event& event) {
   if (event.message_start && event.message_end) return event.payload;
-  if (assembler_ == nullptr) {
-    assembler_ = std::make_unique<ws::MessageAssembler>(settings_.protocol.message_bytes_max);
+  std::unique_ptr<ws::MessageAssembler>& assembler = extra().assembler;
+  if (assembler == nullptr) {
+    const std::uint64_t bytes_max = context_.settings.protocol.message_bytes_max;
+    assembler = std::make_unique<ws::MessageAssembler>(bytes_max);
   }
-  return assembler_->add(event);
+  return assembler->add(event);
 }
 
 void Session::on_ping(const ws::Event& event) {
-  counters_.traffic[from_client].ping_frames.add();
+  context_.counters.traffic[from_client].ping_frames.add();
   if (too_many_control_frames() || state_ != ReadyState::open) return;
   // RFC 6455 5.5.3: only the most recently processed Ping need be answered. While the peer reads
   // nothing, no more than one answer waits for it.
@@ -283,27 +284,31 @@ void Session::on_ping(const ws::Event& event) {
 }
 
 void Session::on_pong(const ws::Event& event) {
-  counters_.traffic[from_client].pong_frames.add();
-  if (too_many_control_frames()) return;
-  // RFC 6455 5.5.3: an unsolicited Pong is a sign of life and nothing else.
+  context_.counters.traffic[from_client].pong_frames.add();
+  // RFC 6455 5.5.3: an unsolicited Pong is a sign of life and nothing else. Only of those can a
+  // peer send too many.
+  if (!answers_ping(event.payload)) return (void)too_many_control_frames();
+  pong_due_ = Tick::never;
+  context_.counters.ping_rtt.observe(metrics::ping_rtt_bounds_us, now_us() - ping_sent_us_);
+}
+
+bool Session::answers_ping(Bytes payload) const {
   std::uint32_t number = 0;
-  if (event.payload.size() != sizeof number || pong_due_ms_ == TimerWheel::never) return;
-  std::memcpy(&number, event.payload.data(), sizeof number);
-  if (number != ping_number_) return;
-  pong_due_ms_ = TimerWheel::never;
-  counters_.ping_rtt.observe(metrics::ping_rtt_bounds_us, now_us() - ping_sent_us_);
+  if (payload.size() != sizeof number || pong_due_ == Tick::never) return false;
+  std::memcpy(&number, payload.data(), sizeof number);
+  return number == ping_number_;
 }
 
 void Session::on_close(const ws::Event& event) {
-  metrics::TrafficCounters& traffic = counters_.traffic[from_client];
+  metrics::TrafficCounters& traffic = context_.counters.traffic[from_client];
   traffic.close_frames.add();
   if (event.close_code != ws::no_status) {
     traffic.close_codes[metrics::close_code_index(event.close_code)].add();
   }
-  SessionEnd end = closing_ != nullptr ? closing_->why
-                                       : SessionEnd{.initiator = Initiator::client,
-                                                    .reason = reason_of(event.close_code),
-                                                    .detail = {}};
+  SessionEnd end = closing() != nullptr ? closing()->why
+                                        : SessionEnd{.initiator = Initiator::client,
+                                                     .reason = reason_of(event.close_code),
+                                                     .detail = {}};
   end.code = event.close_code;
   end.text = as_text(event.payload);
   end.was_clean = true;
@@ -312,10 +317,10 @@ void Session::on_close(const ws::Event& event) {
   put_all_held();
   if (protocol_.in_frame()) {
     // The frame that we are in the midst of comes first; it may take as long as it makes progress.
-    if (closing_ == nullptr) closing_ = std::make_unique<Closing>();
-    if (!closing_->held_up) closing_->held_up = {end.code, end.text};
-    closing_->peer_closed = true;
-    closing_->why = std::move(end);
+    if (closing() == nullptr) extra().closing = std::make_unique<Closing>();
+    if (!closing()->held_up) closing()->held_up = {end.code, end.text};
+    closing()->peer_closed = true;
+    closing()->why = std::move(end);
     state_ = ReadyState::closing;
     forget_deadlines();
     return await_close();
@@ -326,7 +331,7 @@ void Session::on_close(const ws::Event& event) {
 
 // RFC 6455 7.1.7: fail the connection.
 void Session::on_violation(const ws::Event& event) {
-  if (closing_ != nullptr || protocol_.in_frame()) {
+  if (closing() != nullptr || protocol_.in_frame()) {
     // Our Close frame, with its code, is out already, or cannot be sent.
     return abort(Initiator::gateway, reason_of(event.close_code),
                  std::string(as_text(event.payload)));
@@ -337,38 +342,40 @@ void Session::on_violation(const ws::Event& event) {
                  .code = event.close_code,
                  .text = std::string(as_text(event.payload)),
                  .detail = std::string(as_text(event.payload))};
-  if (event.close_code == ws::message_too_big) count_rejection(counters_, Limit::message_size);
+  if (event.close_code == ws::message_too_big)
+    count_rejection(context_.counters, Limit::message_size);
   if (event.close_code == ws::try_again_later) {
-    count_rejection(counters_, Limit::compression_memory);
+    count_rejection(context_.counters, Limit::compression_memory);
   }
-  if (event.close_code == ws::policy_violation) count_rejection(counters_, Limit::fragments);
+  if (event.close_code == ws::policy_violation)
+    count_rejection(context_.counters, Limit::fragments);
   send_close(event.close_code, end.text);
   finish(std::move(end));
 }
 
 // A message may take its time, as long as some of it arrives every now and then.
 void Session::watch_unfinished_message() {
-  if (!protocol_.receiving() || settings_.timeouts.message_ms == 0) {
-    message_due_ms_ = TimerWheel::never;
+  if (!protocol_.receiving() || context_.settings.timeouts.message_ms == 0) {
+    message_due_ = Tick::never;
     return;
   }
-  message_due_ms_ = wheel_.now_ms() + settings_.timeouts.message_ms;
-  arm(message_due_ms_);
+  message_due_ = context_.wheel.after(context_.settings.timeouts.message_ms);
+  arm(message_due_);
 }
 
 // ---- Limits per second
 
 Session::RateWindow& Session::rate_window() {
-  if (rate_ == nullptr) rate_ = std::make_unique<RateWindow>();
-  if (wheel_.now_ms() - rate_->start_ms >= 1000) *rate_ = {.start_ms = wheel_.now_ms()};
-  return *rate_;
+  RateWindow& rate = extra().rate;
+  if (context_.wheel.now_ms() - rate.start_ms >= 1000) rate = {.start_ms = context_.wheel.now_ms()};
+  return rate;
 }
 
 bool Session::too_many_messages(const ws::Event& data) {
   RateWindow& window = rate_window();
   window.bytes += data.payload.size();
   if (data.message_end) ++window.messages;
-  const config::Limits& limits = settings_.limits;
+  const config::Limits& limits = context_.settings.limits;
   if (limits.messages_per_second != 0 && window.messages > limits.messages_per_second) {
     close_rate_limited(Limit::messages_per_second, "messages_per_second");
     return true;
@@ -381,7 +388,7 @@ bool Session::too_many_messages(const ws::Event& data) {
 }
 
 bool Session::too_many_control_frames() {
-  const std::uint32_t max = settings_.limits.control_frames_per_second;
+  const std::uint32_t max = context_.settings.limits.control_frames_per_second;
   if (max == 0 || state_ != ReadyState::open) return false;
   if (++rate_window().control_frames <= max) return false;
   close_rate_limited(Limit::control_frames, "control_frames_per_second");
@@ -389,7 +396,7 @@ bool Session::too_many_control_frames() {
 }
 
 void Session::close_rate_limited(Limit limit, const char* what) {
-  count_rejection(counters_, limit);
+  count_rejection(context_.counters, limit);
   if (protocol_.in_frame()) {
     return abort(Initiator::gateway, CloseReason::rate_limited, std::string("limits.") + what);
   }
@@ -414,10 +421,11 @@ void Session::send(MessageType type, Bytes payload) {
 // What the route's slow_consumer policy does with a message for a peer that does not keep up.
 bool Session::held_back(std::size_t frame_bytes, MessageType type, Bytes payload) {
   if (!transport_.blocked()) return false;
-  switch (settings_.slow_consumer) {
+  switch (context_.settings.slow_consumer) {
     case config::SlowConsumer::drop_newest:
-      if (buffered_amount() + frame_bytes <= settings_.buffers.high_watermark_bytes) return false;
-      counters_.messages_dropped_newest.add();
+      if (buffered_amount() + frame_bytes <= context_.settings.buffers.high_watermark_bytes)
+        return false;
+      context_.counters.messages_dropped_newest.add();
       return true;
     case config::SlowConsumer::drop_oldest:
       hold(frame_bytes, type, payload);
@@ -426,9 +434,9 @@ bool Session::held_back(std::size_t frame_bytes, MessageType type, Bytes payload
     case config::SlowConsumer::close:
       break;
   }
-  if (buffered_amount() <= settings_.buffers.limit_bytes) return false;
-  count_rejection(counters_, Limit::buffer);
-  counters_.slow_consumer_closes.add();
+  if (buffered_amount() <= context_.settings.buffers.limit_bytes) return false;
+  count_rejection(context_.counters, Limit::buffer);
+  context_.counters.slow_consumer_closes.add();
   close_by_rule(ws::try_again_later, CloseReason::slow_consumer, "buffers.limit");
   return true;
 }
@@ -436,10 +444,10 @@ bool Session::held_back(std::size_t frame_bytes, MessageType type, Bytes payload
 void Session::hold(std::size_t frame_bytes, MessageType type, Bytes payload) {
   Congestion& held = congestion();
   while (!held.backlog.empty() &&
-         buffered_amount() + frame_bytes > settings_.buffers.high_watermark_bytes) {
+         buffered_amount() + frame_bytes > context_.settings.buffers.high_watermark_bytes) {
     held.backlog_bytes -= protocol_.frame_size(held.backlog.front().payload.size());
     held.backlog.pop_front();
-    counters_.messages_dropped_oldest.add();
+    context_.counters.messages_dropped_oldest.add();
   }
   held.backlog.push_back({type, {payload.begin(), payload.end()}});
   held.backlog_bytes += frame_bytes;
@@ -447,9 +455,9 @@ void Session::hold(std::size_t frame_bytes, MessageType type, Bytes payload) {
 }
 
 void Session::put_oldest_held() {
-  const HeldMessage message = std::move(congestion_->backlog.front());
-  congestion_->backlog.pop_front();
-  congestion_->backlog_bytes -= protocol_.frame_size(message.payload.size());
+  const HeldMessage message = std::move(congested()->backlog.front());
+  congested()->backlog.pop_front();
+  congested()->backlog_bytes -= protocol_.frame_size(message.payload.size());
   put(message.type, message.payload);
 }
 
@@ -467,38 +475,38 @@ void Session::put_all_held() {
 }
 
 void Session::put(MessageType type, Bytes payload) {
-  metrics::TrafficCounters& traffic = counters_.traffic[to_client];
+  metrics::TrafficCounters& traffic = context_.counters.traffic[to_client];
   const std::size_t size_before = transport_.output().size();
   protocol_.send_message(type, payload, transport_.output());
   flush_soon();
   count_deflated(payload.size());
   (type == MessageType::text ? traffic.text_frames : traffic.binary_frames).add();
   traffic.payload_bytes.add(payload.size());
-  totals_.payload_bytes[to_client] += payload.size();
+  payload_bytes_[to_client] += payload.size();
   count_sent(type, payload.size());
   wrote(size_before);
 }
 
 void Session::count_sent(MessageType type, std::uint64_t bytes) {
-  metrics::TrafficCounters& traffic = counters_.traffic[to_client];
+  metrics::TrafficCounters& traffic = context_.counters.traffic[to_client];
   (type == MessageType::text ? traffic.text_messages : traffic.binary_messages).add();
   traffic.message_size.observe(metrics::message_size_bounds, bytes);
-  ++totals_.messages[to_client];
-  last_message_ms_ = wheel_.now_ms();
+  ++messages_[to_client];
+  set_idle_deadline();
 }
 
 // `raw_bytes` were given to the protocol, which may have compressed them, or some before them.
 void Session::count_deflated(std::uint64_t raw_bytes) {
-  ws::CompressionPool* pool = settings_.protocol.compression.pool;
+  ws::CompressionPool* pool = context_.settings.protocol.compression.pool;
   if (pool == nullptr || !protocol_.compresses()) return;
-  counters_.compression_wire_bytes[to_client].add(pool->take_sent_bytes());
-  counters_.compression_raw_bytes[to_client].add(raw_bytes);
+  context_.counters.compression_wire_bytes[to_client].add(pool->take_sent_bytes());
+  context_.counters.compression_raw_bytes[to_client].add(raw_bytes);
 }
 
 void Session::count_inflated(std::uint64_t raw_bytes) {
-  ws::CompressionPool& pool = *settings_.protocol.compression.pool;
-  counters_.compression_wire_bytes[from_client].add(pool.take_received_bytes());
-  counters_.compression_raw_bytes[from_client].add(raw_bytes);
+  ws::CompressionPool& pool = *context_.settings.protocol.compression.pool;
+  context_.counters.compression_wire_bytes[from_client].add(pool.take_received_bytes());
+  context_.counters.compression_raw_bytes[from_client].add(raw_bytes);
 }
 
 // ---- Sending in pieces
@@ -506,13 +514,13 @@ void Session::count_inflated(std::uint64_t raw_bytes) {
 void Session::begin_frame(MessageType type, bool message_start, bool message_end,
                           std::uint64_t payload_bytes, bool compressed) {
   if (state_ != ReadyState::open) return;
-  metrics::TrafficCounters& traffic = counters_.traffic[to_client];
+  metrics::TrafficCounters& traffic = context_.counters.traffic[to_client];
   if (!message_start) {
     traffic.continuation_frames.add();
   } else {
     (type == MessageType::text ? traffic.text_frames : traffic.binary_frames).add();
   }
-  Stream& present = stream();
+  Stream& present = extra().stream;
   present.sent_type = type;
   present.sent_fin = message_end;
   if (message_start) present.sent_bytes = 0;
@@ -525,18 +533,18 @@ void Session::begin_frame(MessageType type, bool message_start, bool message_end
 }
 
 void Session::send_payload(Bytes piece) {
-  if (end_ != nullptr || !protocol_.awaits_payload()) return;
-  counters_.traffic[to_client].payload_bytes.add(piece.size());
-  totals_.payload_bytes[to_client] += piece.size();
-  stream().sent_bytes += piece.size();
-  last_message_ms_ = wheel_.now_ms();
+  if (ended() || !protocol_.awaits_payload()) return;
+  context_.counters.traffic[to_client].payload_bytes.add(piece.size());
+  payload_bytes_[to_client] += piece.size();
+  extra().stream.sent_bytes += piece.size();
+  set_idle_deadline();
   const std::size_t size_before = transport_.output().size();
   protocol_.send_payload(piece, transport_.output());
   flush_soon();
   count_deflated(piece.size());
   if (!protocol_.awaits_payload()) {
     end_frame();
-  } else if (closing_ != nullptr) {
+  } else if (closing() != nullptr) {
     await_close();  // which stands behind the frame
   }
   wrote(size_before);
@@ -544,25 +552,26 @@ void Session::send_payload(Bytes piece) {
 
 // What the frame has held up may be sent now.
 void Session::end_frame() {
-  if (stream_->sent_fin) count_sent(stream_->sent_type, stream_->sent_bytes);
-  if (closing_ == nullptr || !closing_->held_up) return send_held_pong();
-  const auto frame = std::exchange(closing_->held_up, std::nullopt);
+  const Stream& present = extra().stream;
+  if (present.sent_fin) count_sent(present.sent_type, present.sent_bytes);
+  if (closing() == nullptr || !closing()->held_up) return send_held_pong();
+  const auto frame = std::exchange(closing()->held_up, std::nullopt);
   send_close(frame->code, frame->text);
-  if (end_ != nullptr) return;  // the transport broke under it
-  if (closing_->peer_closed) return finish(std::move(closing_->why));
+  if (ended()) return;  // the transport broke under it
+  if (closing()->peer_closed) return finish(std::move(closing()->why));
   await_close();
 }
 
 void Session::send_held_pong() {
-  if (congestion_ == nullptr || !congestion_->pending_pong) return;
+  if (congested() == nullptr || !congested()->pending_pong) return;
   if (state_ != ReadyState::open || transport_.blocked()) return;
-  const auto payload = std::exchange(congestion_->pending_pong, std::nullopt);
+  const auto payload = std::exchange(congested()->pending_pong, std::nullopt);
   send_pong(as_bytes(*payload));
 }
 
 void Session::wrote(std::size_t size_before) {
   ByteQueue& output = transport_.output();
-  counters_.traffic[to_client].wire_bytes.add(output.size() - size_before);
+  context_.counters.traffic[to_client].wire_bytes.add(output.size() - size_before);
   if (transport_.blocked()) {
     update_buffered();
   } else if (output.size() >= gather_bytes) {
@@ -581,7 +590,7 @@ void Session::flush_soon() {
 void Session::send_pong(Bytes payload) {
   const std::size_t size_before = transport_.output().size();
   protocol_.send_pong(payload, transport_.output());
-  counters_.traffic[to_client].pong_frames.add();
+  context_.counters.traffic[to_client].pong_frames.add();
   wrote(size_before);
 }
 
@@ -592,16 +601,16 @@ void Session::send_ping() {
   std::memcpy(payload, &ping_number_, sizeof payload);
   const std::size_t size_before = transport_.output().size();
   protocol_.send_ping(payload, transport_.output());
-  counters_.traffic[to_client].ping_frames.add();
+  context_.counters.traffic[to_client].ping_frames.add();
   ping_sent_us_ = now_us();
   alive_ = false;
-  pong_due_ms_ = wheel_.now_ms() + settings_.keepalive.pong_timeout_ms;
+  pong_due_ = context_.wheel.after(context_.settings.keepalive.pong_timeout_ms);
   wrote(size_before);
 }
 
 void Session::send_close(std::uint16_t code, std::string_view reason) {
   if (protocol_.close_sent() || protocol_.in_frame()) return;
-  metrics::TrafficCounters& traffic = counters_.traffic[to_client];
+  metrics::TrafficCounters& traffic = context_.counters.traffic[to_client];
   const std::size_t size_before = transport_.output().size();
   protocol_.send_close(code, reason, transport_.output());
   traffic.close_frames.add();
@@ -613,8 +622,8 @@ void Session::send_close(std::uint16_t code, std::string_view reason) {
 
 void Session::on_sent() {
   alive_ = true;
-  if (closing_ != nullptr) await_close();  // our Close frame may still stand behind what was taken
-  if (end_ == nullptr && !transport_.blocked()) {
+  if (closing() != nullptr) await_close();  // our Close frame may still stand behind what was taken
+  if (!ended() && !transport_.blocked()) {
     if (!protocol_.in_frame()) send_held_pong();
     put_held_while_taken();
   }
@@ -624,14 +633,18 @@ void Session::on_sent() {
 void Session::update_buffered() {
   if (transport_.blocked()) watch_kernel();
   const std::size_t amount = buffered_amount();
-  if (amount == slot_.buffered_bytes.get() + slot_.buffered_tls_bytes.get()) return;
-  slot_.buffered_tls_bytes.set(transport_.encrypted_bytes());
-  slot_.buffered_bytes.set(amount - transport_.encrypted_bytes());
-  totals_.buffered_bytes_max = std::max<std::uint64_t>(totals_.buffered_bytes_max, amount);
-  if (end_ != nullptr) return;  // finish() has settled the accounts
-  if (!over_high_ && transport_.blocked() && amount > settings_.buffers.high_watermark_bytes) {
+  if (amount == 0 && !buffered_) return;
+  buffered_ = amount != 0;
+  if (buffered_) {
+    std::uint64_t& most = congestion().buffered_bytes_max;
+    most = std::max<std::uint64_t>(most, amount);
+  }
+  owner_.on_session_waiting();
+  if (ended()) return;  // finish() has settled the accounts
+  if (!over_high_ && transport_.blocked() &&
+      amount > context_.settings.buffers.high_watermark_bytes) {
     over_high_watermark();
-  } else if (over_high_ && amount <= settings_.buffers.low_watermark_bytes) {
+  } else if (over_high_ && amount <= context_.settings.buffers.low_watermark_bytes) {
     under_low_watermark();
   }
 }
@@ -639,15 +652,16 @@ void Session::update_buffered() {
 void Session::over_high_watermark() {
   count_high_watermark(true);
   if (state_ != ReadyState::open) return;
-  switch (settings_.slow_consumer) {
+  switch (context_.settings.slow_consumer) {
     case config::SlowConsumer::close:
-      congestion_->watermark_due_ms = wheel_.now_ms() + settings_.buffers.high_watermark_timeout_ms;
-      arm(congestion_->watermark_due_ms);
+      congested()->watermark_due =
+          context_.wheel.after(context_.settings.buffers.high_watermark_timeout_ms);
+      arm(congested()->watermark_due);
       [[fallthrough]];
     case config::SlowConsumer::pause:
       // What the peer asks for makes more output for it: it is not read until it reads. A relay's
       // two directions have nothing to do with each other: its upstream is not read.
-      if (!settings_.streams) pause(output_full);
+      if (!context_.settings.streams) pause(output_full);
       break;
     case config::SlowConsumer::drop_oldest:
     case config::SlowConsumer::drop_newest:
@@ -657,7 +671,7 @@ void Session::over_high_watermark() {
 
 void Session::under_low_watermark() {
   count_high_watermark(false);
-  congestion_->watermark_due_ms = TimerWheel::never;
+  congested()->watermark_due = Tick::never;
   if (!sends()) return;
   drained_ = true;
   resume(output_full);
@@ -671,7 +685,7 @@ void Session::pause(PauseReason reason) {
 }
 
 void Session::resume(PauseReason reason) {
-  if ((pause_reasons_ & reason) == 0 || end_ != nullptr) return;
+  if ((pause_reasons_ & reason) == 0 || ended()) return;
   pause_reasons_ = static_cast<std::uint8_t>(pause_reasons_ & ~reason);
   update_reading();
   owner_.on_session_wake();
@@ -682,7 +696,7 @@ void Session::resume(PauseReason reason) {
 void Session::watch_kernel() {
   if (kernel_watched_) return;
   kernel_watched_ = true;
-  transport_.set_user_timeout(wheel_, settings_.keepalive.tcp_user_timeout_ms);
+  transport_.set_user_timeout(context_.wheel, context_.settings.keepalive.tcp_user_timeout_ms);
 }
 
 void Session::update_reading() {
@@ -695,64 +709,83 @@ void Session::update_reading() {
 void Session::count_high_watermark(bool over) {
   if (over == over_high_) return;
   over_high_ = over;
-  slot_.paused.store(over, std::memory_order_relaxed);
   if (over) {
-    counters_.pauses.add();
-    congestion().over_high_since_ms = wheel_.now_ms();
+    context_.counters.pauses.add();
+    congestion().over_high_since_ms = context_.wheel.now_ms();
   } else {
-    counters_.resumes.add();
-    counters_.paused_ms.add(wheel_.now_ms() - congestion_->over_high_since_ms);
+    context_.counters.resumes.add();
+    context_.counters.paused_ms.add(context_.wheel.now_ms() - congested()->over_high_since_ms);
   }
+  owner_.on_session_waiting();
 }
 
 void Session::count_read_pause(bool paused) {
-  if (paused == slot_.read_paused.load(std::memory_order_relaxed)) return;
-  slot_.read_paused.store(paused, std::memory_order_relaxed);
+  if (paused == read_paused_) return;
+  read_paused_ = paused;
   if (paused) {
-    counters_.read_pauses.add();
-    congestion().read_paused_since_ms = wheel_.now_ms();
+    context_.counters.read_pauses.add();
+    congestion().read_paused_since_ms = context_.wheel.now_ms();
   } else {
-    counters_.read_resumes.add();
-    counters_.read_paused_ms.add(wheel_.now_ms() - congestion_->read_paused_since_ms);
+    context_.counters.read_resumes.add();
+    context_.counters.read_paused_ms.add(context_.wheel.now_ms() -
+                                         congested()->read_paused_since_ms);
   }
+  owner_.on_session_waiting();
+}
+
+Session::Waiting Session::waiting() const {
+  return {.app_bytes = buffered_amount() - transport_.encrypted_bytes(),
+          .tls_bytes = transport_.encrypted_bytes(),
+          .inbound_bytes = congested() == nullptr ? 0 : congested()->stash_bytes(),
+          .paused = over_high_,
+          .read_paused = read_paused_};
+}
+
+Session::Totals Session::totals() const {
+  return {.messages = {messages_[0], messages_[1]},
+          .payload_bytes = {payload_bytes_[0], payload_bytes_[1]},
+          .buffered_bytes_max = congested() == nullptr ? 0 : congested()->buffered_bytes_max};
 }
 
 void Session::turn_end() {
-  if (end_ != nullptr) return;
+  if (ended()) return;
   if (drained_) {
     drained_ = false;
     if (sends()) owner_.on_session_drain();
   }
-  if (pause_reasons_ == 0 && has_stash() && end_ == nullptr) {
+  if (pause_reasons_ == 0 && has_stash() && !ended()) {
     consume_stash();
-    if (end_ == nullptr && peer_ended_) on_peer_end();
-    if (end_ == nullptr) update_reading();
+    if (!ended() && peer_ended_) on_peer_end();
+    if (!ended()) update_reading();
   }
 }
 
 // ---- Deadlines
 
-void Session::arm(std::uint64_t due_ms) {
-  if (due_ms < TimerWheel::Entry::due_ms()) wheel_.set(*this, due_ms);
+void Session::arm(Tick due) {
+  context_.wheel.hasten(owner_.session_deadline(), due);
 }
 
-std::uint64_t Session::next_deadline() const {
-  std::uint64_t due =
-      std::min({ping_due_ms_, pong_due_ms_, close_due_ms(), message_due_ms_, watermark_due_ms()});
-  if (settings_.timeouts.idle_ms != 0 && state_ == ReadyState::open) {
-    due = std::min(due, last_message_ms_ + settings_.timeouts.idle_ms);
-  }
-  return due;
+Session::Tick Session::next_deadline() const {
+  const Tick due = std::min({ping_due_, pong_due_, close_due(), message_due_, watermark_due()});
+  return state_ == ReadyState::open ? std::min(due, idle_due_) : due;
+}
+
+// From the present message on. The wheel is left as it is: when it comes to the deadline that was,
+// it finds the next.
+void Session::set_idle_deadline() {
+  if (context_.settings.timeouts.idle_ms != 0)
+    idle_due_ = context_.wheel.after(context_.settings.timeouts.idle_ms);
 }
 
 void Session::on_deadline() {
-  if (end_ != nullptr) return;
-  const std::uint64_t now = wheel_.now_ms();
+  if (ended()) return;
+  const Tick now = context_.wheel.now();
   // A peer that is not read, since what it sent is still being delivered, cannot answer.
   const bool delivering = delivers() && pause_reasons_ != 0;
-  if (now >= close_due_ms() && (delivering || takes_bytes())) await_close();
-  if (now >= close_due_ms()) {
-    SessionEnd end = closing_->why;
+  if (now >= close_due() && (delivering || takes_bytes())) await_close();
+  if (now >= close_due()) {
+    SessionEnd end = closing()->why;
     if (end.reason == CloseReason::normal || end.reason == CloseReason::application) {
       end.reason = CloseReason::close_timeout;
     }
@@ -762,53 +795,48 @@ void Session::on_deadline() {
     end.detail += "no Close frame within timeouts.close";
     return finish(std::move(end));
   }
-  if (now >= pong_due_ms_) check_pong();
-  if (end_ == nullptr && now >= message_due_ms_) {
-    message_due_ms_ = TimerWheel::never;
+  if (now >= pong_due_) check_pong();
+  if (!ended() && now >= message_due_) {
+    message_due_ = Tick::never;
     // While we do not read, it is not the peer who lets us wait.
     if (pause_reasons_ == 0) {
       close_by_rule(ws::policy_violation, CloseReason::message_timeout, "timeouts.message");
     }
   }
-  if (now >= watermark_due_ms() && state_ == ReadyState::open) {
-    congestion_->watermark_due_ms = TimerWheel::never;
-    counters_.slow_consumer_closes.add();
+  if (now >= watermark_due() && state_ == ReadyState::open) {
+    congested()->watermark_due = Tick::never;
+    context_.counters.slow_consumer_closes.add();
     close_by_rule(ws::try_again_later, CloseReason::slow_consumer,
                   "buffers.high_watermark_timeout");
   }
-  if (is_idle(now)) {
+  if (now >= idle_due_ && state_ == ReadyState::open) {
     close_by_rule(ws::going_away, CloseReason::idle_timeout, "timeouts.idle");
   }
-  if (now >= ping_due_ms_ && state_ == ReadyState::open) {
-    ping_due_ms_ = now + settings_.keepalive.ping_interval_ms;
+  if (now >= ping_due_ && state_ == ReadyState::open) {
+    ping_due_ = context_.wheel.after(context_.settings.keepalive.ping_interval_ms);
     // One ping at a time: an unanswered one says all there is to say.
     // In the midst of a frame none can be sent, and what the peer acknowledges of it is watched by
     // the transport (keepalive.tcp_user_timeout).
-    if (pong_due_ms_ == TimerWheel::never && !protocol_.in_frame()) send_ping();
+    if (pong_due_ == Tick::never && !protocol_.in_frame()) send_ping();
   }
-  if (end_ == nullptr) wheel_.set(*this, next_deadline());
-}
-
-bool Session::is_idle(std::uint64_t now) const {
-  return settings_.timeouts.idle_ms != 0 && state_ == ReadyState::open &&
-         now >= last_message_ms_ + settings_.timeouts.idle_ms;
+  if (!ended()) context_.wheel.set(owner_.session_deadline(), next_deadline());
 }
 
 void Session::check_pong() {
   if (pause_reasons_ != 0 && transport_.buffered_bytes() == 0) {
     // While we do not read, and nothing waits for it, the peer cannot show that it is alive. The
     // next ping goes out all the same: if the peer has gone, writing to it fails in the end.
-    pong_due_ms_ = TimerWheel::never;
+    pong_due_ = Tick::never;
     return;
   }
   // A peer that sends is alive: its pong stands behind a large message. One that has not read what
   // stands before our ping is slow, and slow_consumer decides about slow ones.
   if (alive_ || takes_bytes() || has_yet_to_read()) {
     alive_ = false;
-    pong_due_ms_ = wheel_.now_ms() + settings_.keepalive.pong_timeout_ms;
+    pong_due_ = context_.wheel.after(context_.settings.keepalive.pong_timeout_ms);
     return;
   }
-  counters_.pong_timeouts.add();
+  context_.counters.pong_timeouts.add();
   abort(Initiator::gateway, CloseReason::pong_timeout, "keepalive.pong_timeout");
 }
 
@@ -828,8 +856,9 @@ bool Session::takes_bytes() {
 }
 
 std::uint64_t Session::held_bytes() const {
-  std::uint64_t bytes = assembler_ == nullptr ? 0 : assembler_->capacity();
-  if (congestion_ != nullptr) bytes += congestion_->stash.capacity() + congestion_->backlog_bytes;
+  std::uint64_t bytes = 0;
+  if (extra_ != nullptr && extra_->assembler != nullptr) bytes += extra_->assembler->capacity();
+  if (congested() != nullptr) bytes += congested()->stash.capacity() + congested()->backlog_bytes;
   return bytes;
 }
 
@@ -860,7 +889,7 @@ bool Session::close(std::uint16_t code, std::string_view reason, Initiator initi
 void Session::close_with(const Ending& ending) {
   start_closing(ending.code, ending.text,
                 {.initiator = ending.initiator, .reason = ending.reason, .detail = ending.detail},
-                settings_.streams);
+                context_.settings.streams);
 }
 
 void Session::close_by_rule(std::uint16_t code, CloseReason reason, std::string rule,
@@ -873,18 +902,18 @@ void Session::close_by_rule(std::uint16_t code, CloseReason reason, std::string 
 void Session::start_closing(std::uint16_t code, std::string_view text, SessionEnd why,
                             bool delivers) {
   if (state_ != ReadyState::open) return;
-  closing_ = std::make_unique<Closing>(Closing{.why = std::move(why), .delivers = delivers});
+  extra().closing = std::make_unique<Closing>(Closing{.why = std::move(why), .delivers = delivers});
   put_all_held();
-  if (end_ == nullptr) {
+  if (!ended()) {
     state_ = ReadyState::closing;
     look_at_progress();
     if (protocol_.in_frame()) {
-      closing_->held_up = {code, std::string(text)};
+      closing()->held_up = {code, std::string(text)};
     } else {
       send_close(code, text);
     }
   }
-  if (end_ != nullptr) return;  // the transport broke under it
+  if (ended()) return;  // the transport broke under it
   forget_deadlines();
   await_close();
   if (!delivers) {
@@ -897,14 +926,14 @@ void Session::start_closing(std::uint16_t code, std::string_view text, SessionEn
 
 // From now on, or from when the peer last took something of what stands before our Close frame.
 void Session::await_close() {
-  closing_->due_ms = wheel_.now_ms() + settings_.timeouts.close_ms;
-  arm(closing_->due_ms);
+  closing()->due = context_.wheel.after(context_.settings.timeouts.close_ms);
+  arm(closing()->due);
 }
 
 // While CLOSING none holds but timeouts.close.
 void Session::forget_deadlines() {
-  ping_due_ms_ = pong_due_ms_ = message_due_ms_ = TimerWheel::never;
-  if (congestion_ != nullptr) congestion_->watermark_due_ms = TimerWheel::never;
+  ping_due_ = pong_due_ = message_due_ = Tick::never;
+  if (congested() != nullptr) congested()->watermark_due = Tick::never;
 }
 
 void Session::drain() {
@@ -914,14 +943,14 @@ void Session::drain() {
 }
 
 void Session::on_peer_end() {
-  if (end_ != nullptr) return;
+  if (ended()) return;
   // A Close frame may be among what a pause has kept from being looked at.
   peer_ended_ = true;
   if (has_stash()) return;
   // It has closed, and may read the frame that our own Close waits for.
-  if (closing_ != nullptr && closing_->peer_closed) return;
-  SessionEnd end = closing_ != nullptr
-                       ? closing_->why
+  if (closing() != nullptr && closing()->peer_closed) return;
+  SessionEnd end = closing() != nullptr
+                       ? closing()->why
                        : SessionEnd{.initiator = Initiator::client,
                                     .reason = CloseReason::lost,
                                     .detail = "end of stream without a Close frame"};
@@ -936,12 +965,12 @@ void Session::on_failure(net::FailureKind kind, const Error& error) {
 }
 
 void Session::abort(Initiator initiator, CloseReason reason, std::string detail) {
-  if (end_ != nullptr) return;
+  if (ended()) return;
   SessionEnd end{.initiator = initiator, .reason = reason, .detail = std::move(detail)};
-  if (closing_ != nullptr) {
+  if (closing() != nullptr) {
     // Why we were closing says more than how the closing handshake failed.
     const std::string how = std::exchange(end.detail, {});
-    end = closing_->why;
+    end = closing()->why;
     end.detail += (end.detail.empty() ? "" : ", ") + how;
   }
   end.code = ws::abnormal;
@@ -950,13 +979,13 @@ void Session::abort(Initiator initiator, CloseReason reason, std::string detail)
 }
 
 void Session::finish(SessionEnd end) {
-  if (end_ != nullptr) return;  // the transport broke under the Close frame
+  if (ended()) return;  // the transport broke under the Close frame
   count_high_watermark(false);
   count_read_pause(false);
   state_ = ReadyState::closed;
-  end_ = std::make_unique<SessionEnd>(std::move(end));
-  closing_.reset();
-  wheel_.set(*this, TimerWheel::never);
+  extra().end = std::make_unique<SessionEnd>(std::move(end));
+  extra().closing.reset();
+  context_.wheel.set(owner_.session_deadline(), Tick::never);
   owner_.on_session_end();
 }
 

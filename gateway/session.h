@@ -43,6 +43,13 @@ struct SessionSettings {
   config::Compression compression;
 };
 
+// What the sessions of a route on one worker have in common. Outlives them.
+struct SessionContext {
+  const SessionSettings& settings;
+  TimerWheel& wheel;
+  metrics::RouteCounters& counters;
+};
+
 // The terms of permessage-deflate on which such a route agrees; `dedicated`: with context takeover.
 ws::DeflatePolicy deflate_policy(const config::Compression& compression, bool dedicated);
 
@@ -56,7 +63,7 @@ struct SessionEnd {
   std::string detail{};       // for the log: which rule, which limit, which error
 };
 
-class Session final : private TimerWheel::Entry {
+class Session final {
  public:
   class Owner {
    public:
@@ -72,6 +79,11 @@ class Session final : private TimerWheel::Entry {
     virtual void on_session_wake() = 0;
     // The session is over: end() tells how. Once. What is queued may still be flushed.
     virtual void on_session_end() = 0;
+    // What waiting() tells has changed.
+    virtual void on_session_waiting() {}
+    // A deadline of the owner's that it has no use for as long as the session lasts: when it is
+    // over, it calls on_deadline().
+    virtual TimerWheel::Entry& session_deadline() = 0;
 
    protected:
     ~Owner() = default;
@@ -83,6 +95,17 @@ class Session final : private TimerWheel::Entry {
     output_full = 2,  // the peer does not read what it is sent
   };
 
+  // What waits here and in the transport, and for whom.
+  struct Waiting {
+    std::uint64_t app_bytes = 0;      // to the peer, as plain bytes
+    std::uint64_t tls_bytes = 0;      // to the peer, encrypted
+    std::uint64_t inbound_bytes = 0;  // received and not yet delivered
+    bool paused = false;              // bufferedAmount rose over high and is not yet under low
+    bool read_paused = false;         // the peer is not read
+
+    bool operator==(const Waiting&) const = default;
+  };
+
   // What the access record tells of a session.
   struct Totals {
     std::uint64_t messages[metrics::direction_count] = {};
@@ -91,10 +114,11 @@ class Session final : private TimerWheel::Entry {
   };
 
   // Everything passed by reference outlives the session.
-  Session(ws::Role role, const SessionSettings& settings, net::Transport& transport,
-          TimerWheel& wheel, metrics::RouteCounters& counters, metrics::ConnectionSlot& slot,
-          Owner& owner, ws::Compression compression = {});
-  ~Session() override;
+  Session(ws::Role role, const SessionContext& context, net::Transport& transport, Owner& owner,
+          ws::Compression compression = {});
+  ~Session();
+  Session(const Session&) = delete;
+  Session& operator=(const Session&) = delete;
 
   // ---- What the transport says.
   void receive(MutableBytes bytes);
@@ -106,6 +130,8 @@ class Session final : private TimerWheel::Entry {
 
   // Delivers what a resume() or a drained buffer has made possible.
   void turn_end();
+  // The owner's session_deadline() is over.
+  void on_deadline();
 
   // ---- What the bridge does (websocket.h).
   ReadyState ready_state() const { return state_; }
@@ -136,10 +162,14 @@ class Session final : private TimerWheel::Entry {
   // Bytes that are held here beside the transport's: received and not yet delivered, or not yet
   // sent.
   std::uint64_t held_bytes() const;
-  const SessionEnd* end() const { return end_.get(); }  // null while it lasts
-  const Totals& totals() const { return totals_; }
+  // Null while it lasts.
+  const SessionEnd* end() const { return ended() ? extra_->end.get() : nullptr; }
+  Totals totals() const;
+  Waiting waiting() const;
 
  private:
+  using Tick = TimerWheel::Tick;
+
   struct HeldMessage {
     MessageType type;
     std::vector<std::uint8_t> payload;
@@ -151,16 +181,17 @@ class Session final : private TimerWheel::Entry {
     std::list<HeldMessage> backlog;  // drop_oldest: not yet begun to be sent
     std::size_t backlog_bytes = 0;
     std::optional<std::string> pending_pong;  // the latest ping's payload, while we are blocked
-    std::uint64_t watermark_due_ms = TimerWheel::never;
+    std::uint64_t buffered_bytes_max = 0;
+    Tick watermark_due = Tick::never;
     std::uint64_t over_high_since_ms = 0;
     std::uint64_t read_paused_since_ms = 0;
 
     std::size_t stash_bytes() const { return stash.size() - stash_begin; }
   };
-  // CLOSING: why, and until when the peer may answer. Then `why` becomes end_.
+  // CLOSING: why, and until when the peer may answer. Then `why` becomes the end.
   struct Closing {
     SessionEnd why;
-    std::uint64_t due_ms = TimerWheel::never;
+    Tick due = Tick::never;
     bool delivers = false;     // what the peer still sends
     bool peer_closed = false;  // its Close frame has come; ours is held up
     struct CloseFrame {
@@ -184,22 +215,34 @@ class Session final : private TimerWheel::Entry {
     std::uint32_t control_frames = 0;
   };
 
+  // What most sessions do without as long as they last.
+  struct Extra {
+    std::unique_ptr<ws::MessageAssembler> assembler;  // of a message that comes in pieces
+    Stream stream;
+    RateWindow rate;
+    std::unique_ptr<Congestion> congestion;
+    std::unique_ptr<Closing> closing;
+    std::unique_ptr<SessionEnd> end;
+  };
+
+  Extra& extra();
+  bool ended() const { return state_ == ReadyState::closed; }
   Congestion& congestion();
-  bool has_stash() const { return congestion_ != nullptr && !congestion_->stash.empty(); }
-  bool has_backlog() const { return congestion_ != nullptr && !congestion_->backlog.empty(); }
+  Congestion* congested() const { return extra_ == nullptr ? nullptr : extra_->congestion.get(); }
+  Closing* closing() const { return extra_ == nullptr ? nullptr : extra_->closing.get(); }
+  bool has_stash() const { return congested() != nullptr && !congested()->stash.empty(); }
+  bool has_backlog() const { return congested() != nullptr && !congested()->backlog.empty(); }
   std::size_t backlog_bytes() const {
-    return congestion_ == nullptr ? 0 : congestion_->backlog_bytes;
+    return congested() == nullptr ? 0 : congested()->backlog_bytes;
   }
-  std::uint64_t close_due_ms() const {
-    return closing_ == nullptr ? TimerWheel::never : closing_->due_ms;
-  }
-  std::uint64_t watermark_due_ms() const {
-    return congestion_ == nullptr ? TimerWheel::never : congestion_->watermark_due_ms;
+  Tick close_due() const { return closing() == nullptr ? Tick::never : closing()->due; }
+  Tick watermark_due() const {
+    return congested() == nullptr ? Tick::never : congested()->watermark_due;
   }
 
-  void on_deadline() override;
-  std::uint64_t next_deadline() const;
-  void arm(std::uint64_t due_ms);
+  Tick next_deadline() const;
+  void arm(Tick due);
+  void set_idle_deadline();
 
   void consume(MutableBytes bytes);
   void consume_stash();
@@ -212,6 +255,7 @@ class Session final : private TimerWheel::Entry {
   std::optional<Bytes> assemble(const ws::Event& event);
   void on_ping(const ws::Event& event);
   void on_pong(const ws::Event& event);
+  bool answers_ping(Bytes payload) const;
   void on_close(const ws::Event& event);
   void on_violation(const ws::Event& event);
   void watch_unfinished_message();
@@ -232,9 +276,8 @@ class Session final : private TimerWheel::Entry {
   void count_inflated(std::uint64_t raw_bytes);
   void end_frame();
   void send_held_pong();
-  Stream& stream();
   bool delivers() const {
-    return state_ == ReadyState::open || (closing_ != nullptr && closing_->delivers);
+    return state_ == ReadyState::open || (closing() != nullptr && closing()->delivers);
   }
   bool sends() const {
     return state_ == ReadyState::open ||
@@ -253,7 +296,6 @@ class Session final : private TimerWheel::Entry {
   void look_at_progress();
   bool takes_bytes();
   bool has_yet_to_read();
-  bool is_idle(std::uint64_t now) const;
   void update_reading();
   void watch_kernel();
   void count_high_watermark(bool over);
@@ -264,25 +306,20 @@ class Session final : private TimerWheel::Entry {
   void forget_deadlines();
   void finish(SessionEnd end);
 
-  const SessionSettings& settings_;
+  const SessionContext& context_;
   net::Transport& transport_;
-  TimerWheel& wheel_;
-  metrics::RouteCounters& counters_;
-  metrics::ConnectionSlot& slot_;
   Owner& owner_;
 
   ws::Protocol protocol_;
-  std::unique_ptr<ws::MessageAssembler> assembler_;  // of a message that comes in pieces
-  std::unique_ptr<Stream> stream_;
-  Totals totals_;
+  std::uint64_t messages_[metrics::direction_count] = {};
+  std::uint64_t payload_bytes_[metrics::direction_count] = {};
 
-  std::unique_ptr<Congestion> congestion_;
-  std::unique_ptr<RateWindow> rate_;
+  std::unique_ptr<Extra> extra_;
 
-  std::uint64_t ping_due_ms_ = TimerWheel::never;
-  std::uint64_t pong_due_ms_ = TimerWheel::never;
-  std::uint64_t message_due_ms_ = TimerWheel::never;
-  std::uint64_t last_message_ms_ = 0;
+  Tick ping_due_ = Tick::never;
+  Tick pong_due_ = Tick::never;
+  Tick message_due_ = Tick::never;
+  Tick idle_due_ = Tick::never;
   std::uint32_t ping_number_ = 0;
   std::uint32_t ping_sent_us_ = 0;  // modulo 2^32: an hour
   std::uint32_t acknowledged_ = 0;  // by the peer when it was last asked, modulo 2^32 bytes
@@ -296,8 +333,8 @@ class Session final : private TimerWheel::Entry {
   bool draining_ : 1 = false;        // close with 1001 at the next message boundary
   bool peer_ended_ : 1 = false;      // nothing more comes, but for what is stashed
   bool kernel_watched_ : 1 = false;  // keepalive.tcp_user_timeout is looked at
-  std::unique_ptr<Closing> closing_;
-  std::unique_ptr<SessionEnd> end_;
+  bool read_paused_ : 1 = false;
+  bool buffered_ : 1 = false;  // buffered_amount() was not 0 when the owner was last told
 };
 
 }  // namespace sluice

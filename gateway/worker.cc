@@ -55,25 +55,20 @@ void Worker::post_connection(int fd, const net::Endpoint& peer, const net::TlsCo
 void Worker::add(int fd, const net::Endpoint& peer, const net::TlsContext* tls,
                  Admission admission) {
   start_ticking();
-  keep(std::make_unique<Connection>(*this, next_id(), connections_.size(), fd, peer, tls,
+  keep(std::make_unique<Connection>(*this, ++serial_, connections_.size(), fd, peer, tls,
                                     admission));
 }
 
 void Worker::add(std::unique_ptr<net::Transport> transport, const net::Endpoint& peer) {
   count_connection();
   start_ticking();
-  keep(std::make_unique<Connection>(*this, next_id(), connections_.size(), std::move(transport),
+  keep(std::make_unique<Connection>(*this, ++serial_, connections_.size(), std::move(transport),
                                     peer));
 }
 
 void Worker::count_connection() {
   load_.fetch_add(1, std::memory_order_relaxed);
   shared_.connections.fetch_add(1, std::memory_order_relaxed);
-}
-
-// Below 2^53, so that every reader of the log can hold it.
-std::uint64_t Worker::next_id() {
-  return (static_cast<std::uint64_t>(index_) << 40) | ++serial_;
 }
 
 void Worker::keep(std::unique_ptr<Connection> connection) {

@@ -91,6 +91,10 @@ class Worker final : private Bridge::Keeper {
   bool is_short_of_memory() const {
     return shared_.overload.load(std::memory_order_relaxed) >= OverloadLevel::refuse;
   }
+  // The number of a connection in the log: below 2^53, so that every reader of it can hold it.
+  std::uint64_t id_of(std::uint32_t serial) const {
+    return (static_cast<std::uint64_t>(index_) << 40) | serial;
+  }
   ClientCounts& clients() { return *shared_.clients; }
   bool draining() const { return draining_; }
   const std::string& http_date();
@@ -99,7 +103,6 @@ class Worker final : private Bridge::Keeper {
   // Bridge::Keeper
   void on_bridge_done(Bridge& bridge) override;
 
-  std::uint64_t next_id();
   void count_connection();
   void keep(std::unique_ptr<Connection> connection);
   void turn_end();

@@ -49,16 +49,25 @@ bool ChunkPool::lends(Bytes bytes) const {
 }
 
 ChunkPool::Chunk* ByteQueue::writable(std::size_t size) {
-  const bool fits =
-      tail_ != nullptr && !tail_->borrows() && sizeof(tail_->bytes) - tail_->end >= size;
-  return fits ? tail_ : add_chunk();
+  if (head_ != nullptr && !head_->last->borrows() &&
+      sizeof(head_->bytes) - head_->last->end >= size) {
+    return head_->last;
+  }
+  ChunkPool::Chunk* const chunk = pool_.take();
+  link(chunk);
+  return chunk;
 }
 
-ChunkPool::Chunk* ByteQueue::add_chunk() {
-  ChunkPool::Chunk* chunk = pool_.take();
-  (tail_ == nullptr ? head_ : tail_->next) = chunk;
-  tail_ = chunk;
-  return chunk;
+// Puts a chunk at the end, with what it holds.
+void ByteQueue::link(ChunkPool::Chunk* chunk) {
+  if (head_ == nullptr) {
+    head_ = chunk;
+    head_->queued_bytes = 0;
+  } else {
+    head_->last->next = chunk;
+  }
+  head_->last = chunk;
+  head_->queued_bytes += chunk->end - chunk->begin;
 }
 
 void ByteQueue::append(Bytes bytes) {
@@ -74,42 +83,38 @@ MutableBytes ByteQueue::extend(std::size_t size_max) {
   const std::size_t size = std::min(size_max, sizeof(chunk->bytes) - chunk->end);
   const MutableBytes room(chunk->bytes + chunk->end, size);
   chunk->end += static_cast<std::uint32_t>(size);
-  size_ += size;
+  head_->queued_bytes += size;
   return room;
 }
 
 void ByteQueue::append_lent(Bytes bytes) {
   if (bytes.size() < borrowed_bytes_min || !pool_.lends(bytes)) return append(bytes);
-  ChunkPool::Chunk* chunk = add_chunk();
+  ChunkPool::Chunk* const chunk = pool_.take();
   chunk->data = bytes.data();
   chunk->end = static_cast<std::uint32_t>(bytes.size());
-  size_ += bytes.size();
+  link(chunk);
 }
 
 void ByteQueue::keep() {
   ChunkPool::Chunk* chunk = std::exchange(head_, nullptr);
-  tail_ = nullptr;
   while (chunk != nullptr) {
     ChunkPool::Chunk* const next = std::exchange(chunk->next, nullptr);
     if (chunk->borrows()) {
-      const Bytes borrowed(chunk->data + chunk->begin, chunk->end - chunk->begin);
-      size_ -= borrowed.size();
-      append(borrowed);
+      append({chunk->data + chunk->begin, chunk->end - chunk->begin});
       pool_.give_back(chunk);
     } else {
-      (tail_ == nullptr ? head_ : tail_->next) = chunk;
-      tail_ = chunk;
+      link(chunk);
     }
     chunk = next;
   }
 }
 
 std::uint8_t* ByteQueue::reserve(std::size_t size) {
-  assert(size <= max_reserve);
+  assert(size != 0 && size <= max_reserve);
   ChunkPool::Chunk* chunk = writable(size);
   std::uint8_t* room = chunk->bytes + chunk->end;
   chunk->end += static_cast<std::uint32_t>(size);
-  size_ += size;
+  head_->queued_bytes += size;
   return room;
 }
 
@@ -130,29 +135,32 @@ Bytes ByteQueue::front() const {
 }
 
 void ByteQueue::consume(std::size_t size) {
-  assert(size <= size_);
-  size_ -= size;
+  assert(size <= this->size());
   while (head_ != nullptr) {
     const std::size_t available = head_->end - head_->begin;
     if (size < available) {
       head_->begin += static_cast<std::uint32_t>(size);
+      head_->queued_bytes -= size;
       return;
     }
     size -= available;
     ChunkPool::Chunk* chunk = head_;
     head_ = chunk->next;
-    if (head_ == nullptr) tail_ = nullptr;
+    if (head_ != nullptr) {
+      head_->last = chunk->last;
+      head_->queued_bytes = chunk->queued_bytes - available;
+    }
     pool_.give_back(chunk);
   }
 }
 
 void ByteQueue::clear() {
-  consume(size_);
+  consume(size());
 }
 
 std::string ByteQueue::to_string() const {
   std::string text;
-  text.reserve(size_);
+  text.reserve(size());
   for (ChunkPool::Chunk* chunk = head_; chunk != nullptr; chunk = chunk->next) {
     text.append(reinterpret_cast<const char*>(chunk->data + chunk->begin),
                 chunk->end - chunk->begin);

@@ -26,7 +26,10 @@ class ChunkPool {
     const std::uint8_t* data = bytes;  // or what is borrowed
     std::uint32_t begin = 0;           // the first byte not yet consumed
     std::uint32_t end = 0;             // one past the last byte written
-    std::uint8_t bytes[chunk_bytes - 24];
+    // What the first chunk knows of its queue.
+    Chunk* last = nullptr;
+    std::size_t queued_bytes = 0;
+    std::uint8_t bytes[chunk_bytes - 40];
   };
 
   // Keeps at most `spare_max` unused chunks; the rest go back to the heap.
@@ -53,7 +56,8 @@ class ChunkPool {
   Bytes lent_;
 };
 
-// First in, first out. Holds no chunk while it is empty.
+// First in, first out. Holds no chunk while it is empty, and then has two pointers in all: idle
+// connections are many.
 class ByteQueue {
  public:
   explicit ByteQueue(ChunkPool& pool) : pool_(pool) {}
@@ -71,14 +75,14 @@ class ByteQueue {
   void keep();
 
   // Room for exactly `size` bytes in one piece, already counted as appended; the caller fills it.
-  // `size` is at most max_reserve.
+  // `size` is 1 to max_reserve.
   static constexpr std::size_t max_reserve = 256;
   std::uint8_t* reserve(std::size_t size);
   // The same for some bytes, at least one and at most `size_max`, which is not 0.
   MutableBytes extend(std::size_t size_max);
 
-  std::size_t size() const { return size_; }
-  bool empty() const { return size_ == 0; }
+  std::size_t size() const { return head_ == nullptr ? 0 : head_->queued_bytes; }
+  bool empty() const { return head_ == nullptr; }
 
   // Describes the first bytes for writev(2). Returns how many entries were filled.
   int peek(iovec* vectors, int vectors_max) const;
@@ -93,12 +97,10 @@ class ByteQueue {
 
  private:
   ChunkPool::Chunk* writable(std::size_t size);
-  ChunkPool::Chunk* add_chunk();
+  void link(ChunkPool::Chunk* chunk);
 
   ChunkPool& pool_;
-  ChunkPool::Chunk* head_ = nullptr;
-  ChunkPool::Chunk* tail_ = nullptr;
-  std::size_t size_ = 0;
+  ChunkPool::Chunk* head_ = nullptr;  // null: empty
 };
 
 }  // namespace sluice

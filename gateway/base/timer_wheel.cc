@@ -1,17 +1,14 @@
 #include "base/timer_wheel.h"
 
-#include <algorithm>
 #include <cassert>
 
 namespace sluice {
 
 void TimerWheel::Entry::unlink() {
-  if (wheel_ == nullptr) return;
+  if (next_ == nullptr) return;
   previous_->next_ = next_;
   next_->previous_ = previous_;
   previous_ = next_ = nullptr;
-  --wheel_->size_;
-  wheel_ = nullptr;
   due_ms_ = never;
 }
 
@@ -25,6 +22,12 @@ bool TimerWheel::Slot::empty() const {
 
 TimerWheel::Entry* TimerWheel::Slot::first() {
   return next_;
+}
+
+std::size_t TimerWheel::Slot::count() const {
+  std::size_t count = 0;
+  for (const Entry* entry = next_; entry != this; entry = entry->next_) ++count;
+  return count;
 }
 
 void TimerWheel::Slot::push(Entry& entry) {
@@ -43,10 +46,11 @@ void TimerWheel::Slot::take_all(Slot& from) {
   from.clear();
 }
 
-TimerWheel::TimerWheel(std::uint64_t now_ms) : now_ms_(now_ms), clock_ms_(now_ms) {}
+TimerWheel::TimerWheel(std::uint64_t now_ms)
+    : first_tick_(now_ms / tick_ms), now_ms_(now_ms), clock_ms_(now_ms) {}
 
 TimerWheel::~TimerWheel() {
-  assert(size_ == 0);
+  assert(size() == 0);
 }
 
 void TimerWheel::set(Entry& entry, std::uint64_t due_ms) {
@@ -55,9 +59,27 @@ void TimerWheel::set(Entry& entry, std::uint64_t due_ms) {
   // What is overdue fires at the next tick.
   const std::uint64_t tick = std::max(due_ms, now_ms_ + 1) / tick_ms + 1;
   entry.due_ms_ = due_ms;
-  entry.wheel_ = this;
-  ++size_;
   slots_[tick % slot_count].push(entry);
+}
+
+// The last millisecond that makes an entry fire at that tick.
+std::uint64_t TimerWheel::due_ms(Tick due) const {
+  if (due == Tick::never) return never;
+  return (first_tick_ + static_cast<std::uint64_t>(due)) * tick_ms - 1;
+}
+
+void TimerWheel::set(Entry& entry, Tick due) {
+  set(entry, due_ms(due));
+}
+
+void TimerWheel::hasten(Entry& entry, Tick due) {
+  if (due_ms(due) < entry.due_ms_) set(entry, due);
+}
+
+std::size_t TimerWheel::size() const {
+  std::size_t size = 0;
+  for (const Slot& slot : slots_) size += slot.count();
+  return size;
 }
 
 void TimerWheel::advance(std::uint64_t clock_ms) {

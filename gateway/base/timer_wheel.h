@@ -4,6 +4,7 @@
 // never allocates. Deadlines fire up to `tick_ms` late, never early. Pure: the clock is handed in.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -35,7 +36,6 @@ class TimerWheel {
     Entry* previous_ = nullptr;
     Entry* next_ = nullptr;
     std::uint64_t due_ms_ = never;
-    TimerWheel* wheel_ = nullptr;
   };
 
   explicit TimerWheel(std::uint64_t now_ms);
@@ -52,10 +52,21 @@ class TimerWheel {
   // Sets or moves the entry's deadline, by the wheel's clock. `never` removes it.
   void set(Entry& entry, std::uint64_t due_ms);
 
+  // A deadline that is kept for later, in half the space: the tick at which it is over, counted
+  // from the wheel's beginning. Good for 13 years.
+  enum class Tick : std::uint32_t { never = 0xFFFFFFFF };
+  Tick now() const { return tick_of(now_ms_ / tick_ms); }
+  // The first tick at which `delay_ms` have gone by.
+  Tick after(std::uint64_t delay_ms) const { return tick_of((now_ms_ + delay_ms) / tick_ms + 1); }
+  void set(Entry& entry, Tick due);
+  // The same, unless the entry has an earlier deadline.
+  void hasten(Entry& entry, Tick due);
+
   // Fires what is due. Call it about every tick_ms with a monotonic clock.
   void advance(std::uint64_t clock_ms);
 
-  std::size_t size() const { return size_; }
+  // How many entries it has. Counts them.
+  std::size_t size() const;
 
  private:
   static constexpr std::size_t slot_count = 512;
@@ -69,16 +80,22 @@ class TimerWheel {
     void take_all(Slot& from);
     void push(Entry& entry);
     Entry* first();
+    std::size_t count() const;
     void on_deadline() override {}
   };
   friend struct Slot;
 
   void fire(Slot& slot);
+  Tick tick_of(std::uint64_t tick) const {
+    return static_cast<Tick>(
+        std::min(tick - first_tick_, static_cast<std::uint64_t>(Tick::never) - 1));
+  }
+  std::uint64_t due_ms(Tick due) const;
 
   std::array<Slot, slot_count> slots_;
+  const std::uint64_t first_tick_;
   std::uint64_t now_ms_;
   std::uint64_t clock_ms_;  // at the last advance()
-  std::size_t size_ = 0;
 };
 
 }  // namespace sluice

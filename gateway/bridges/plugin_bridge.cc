@@ -68,9 +68,10 @@ struct PluginInstance::Host {
   static const char* from_request(const sluice_host* host, sluice_socket id, std::size_t* size,
                                   const char* function, Read read) {
     *size = 0;
-    const Slot* slot = find(host, id, function);
-    if (slot == nullptr || slot->request == nullptr) return nullptr;
-    return give(read(*slot->request), size);
+    if (find(host, id, function) == nullptr) return nullptr;
+    const Opening& opening = self(host).opening_;
+    if (opening.request == nullptr || opening.id != id) return nullptr;
+    return give(read(*opening.request), size);
   }
 
   static void log(const sluice_host* host, int level, const char* text, std::size_t size) noexcept {
@@ -348,9 +349,9 @@ class PluginBridge final : public Bridge {
 
   void on_open(const UpgradeRequest& request) override {
     if (plugin().on_open == nullptr) return instance_.find(id_)->socket->accept();
-    set_request(&request);
+    instance_.opening_ = {id_, &request};
     call([this] { plugin().on_open(instance_.instance_, id_); });
-    set_request(nullptr);
+    instance_.opening_ = {};
   }
 
   void on_message(MessageType type, Bytes payload) override {
@@ -380,10 +381,6 @@ class PluginBridge final : public Bridge {
 
  private:
   const sluice_plugin& plugin() const { return instance_.plugin_; }
-
-  void set_request(const UpgradeRequest* request) {
-    if (auto* slot = instance_.find(id_)) slot->request = request;
-  }
 
   // Plugins must not throw across the C interface. One that does costs its own client, not the
   // gateway.

@@ -52,10 +52,14 @@ class PluginInstance {
   struct Host;                // the functions of the table
 
   struct Slot {
-    std::uint32_t generation = 1;             // 0: worn out, never used again
-    WebSocket* socket = nullptr;              // nullptr: free
-    const UpgradeRequest* request = nullptr;  // during on_open
+    std::uint32_t generation = 1;  // 0: worn out, never used again
+    WebSocket* socket = nullptr;   // nullptr: free
     void* user_data = nullptr;
+  };
+  // The one socket that is in its on_open.
+  struct Opening {
+    sluice_socket id = 0;
+    const UpgradeRequest* request = nullptr;
   };
 
   PluginInstance(const PluginLibrary& library, void* uv_loop, PluginLog log);
@@ -76,6 +80,7 @@ class PluginInstance {
   std::atomic<std::uint64_t> strays_{0};  // calls on other threads
   sluice_host table_;
   void* instance_ = nullptr;  // the plugin's own
+  Opening opening_;
   std::vector<Slot> slots_;
   std::vector<std::uint32_t> free_;
 };

@@ -31,14 +31,14 @@ UpstreamSocket::UpstreamSocket(WorkerContext& context, UpstreamSocketSettings& s
                                Owner& owner)
     : context_(context),
       settings_(settings),
+      session_context_{settings.session, context.wheel, settings.counters},
       owner_(owner),
       endpoint_(upgraded.lease.endpoint()),
       lease_(std::move(upgraded.lease)),
       first_(std::move(upgraded.received)),
       transport_(std::move(upgraded.transport)) {
   transport_->set_owner(static_cast<net::Transport::Owner&>(*this));
-  session_ = std::make_unique<Session>(ws::Role::client, settings.session, *transport_,
-                                       context.wheel, settings.counters, slot_,
+  session_ = std::make_unique<Session>(ws::Role::client, session_context_, *transport_,
                                        static_cast<Session::Owner&>(*this), std::move(compression));
   transport_->read(true);
   if (!first_.empty()) wake();
@@ -188,6 +188,7 @@ void UpstreamSocket::set_linger_deadline() {
 }
 
 void UpstreamSocket::on_deadline() {
+  if (phase_ == Phase::open) return session_->on_deadline();
   if (phase_ != Phase::lingering) return;
   if (transport_->buffered_bytes() > 0) transport_->reset_on_close();
   leave();

@@ -102,6 +102,7 @@ class UpstreamSocket final : private net::Transport::Owner,
   void on_session_drain() override {}  // on_upstream_progress() tells more
   void on_session_wake() override { wake(); }
   void on_session_end() override { wake(); }
+  TimerWheel::Entry& session_deadline() override { return *this; }
 
   void on_turn_end() override;
   void on_deadline() override;
@@ -116,11 +117,11 @@ class UpstreamSocket final : private net::Transport::Owner,
 
   WorkerContext& context_;
   UpstreamSocketSettings& settings_;
+  const SessionContext session_context_;
   Owner& owner_;
   const upstreams::Endpoint* endpoint_;
   upstreams::Lease lease_;
   std::vector<std::uint8_t> first_;  // what came behind the 101
-  metrics::ConnectionSlot slot_;     // the session's; its numbers are shown by the client's
   Phase phase_ = Phase::open;
   bool peer_ended_ = false;
   bool hanging_up_ = false;

@@ -45,7 +45,6 @@ struct Observations {
 
 // What the live WebSockets of one route hold at this moment.
 struct LiveSockets {
-  std::array<std::uint64_t, 2> active{};  // without TLS, with TLS
   std::array<std::uint64_t, direction_count> app_bytes{};
   std::array<std::uint64_t, direction_count> tls_bytes{};
   std::array<std::uint64_t, direction_count> bytes_max{};
@@ -57,7 +56,7 @@ struct LiveSockets {
     const std::uint64_t outbound_tls = slot.buffered_tls_bytes.get();
     const std::uint64_t inbound = slot.inbound_bytes.get() + slot.upstream_bytes.get();
     const std::uint64_t inbound_tls = slot.upstream_tls_bytes.get();
-    ++active[slot.tls.load(std::memory_order_relaxed) ? 1 : 0];
+    ++seen_;
     app_bytes[upstream_to_client] += outbound;
     app_bytes[client_to_upstream] += inbound;
     tls_bytes[upstream_to_client] += outbound_tls;
@@ -67,8 +66,15 @@ struct LiveSockets {
     paused[upstream_to_client] += slot.paused.load(std::memory_order_relaxed) ? 1 : 0;
     paused[client_to_upstream] += slot.read_paused.load(std::memory_order_relaxed) ? 1 : 0;
   }
+  // Of `active` ones those that have no slot, since nothing waits for them.
+  void add_quiet(std::uint64_t active) {
+    const std::uint64_t quiet = active - std::min(active, seen_);
+    for (auto& observations : distribution) observations.buckets[0] += quiet;
+  }
 
  private:
+  std::uint64_t seen_ = 0;
+
   void observe(Direction direction, std::uint64_t bytes) {
     bytes_max[direction] = std::max(bytes_max[direction], bytes);
     distribution[direction].add(buffered_bounds, bytes);
@@ -286,6 +292,13 @@ void Scrape::look_at_live_sockets() {
       if (route < live_.size()) live_[route].add(slot);
     });
   }
+  for (std::size_t route = 0; route < live_.size(); ++route) {
+    std::uint64_t active = 0;
+    for (const WorkerCounters* worker : sources_.workers) {
+      for (const Number& count : worker->routes[route].connections_active) active += count.get();
+    }
+    live_[route].add_quiet(active);
+  }
 }
 
 void Scrape::add_build() {
@@ -329,12 +342,13 @@ void Scrape::add_connections() {
 
   MetricFamily& active = gauge("sluice_connections_active", "Open WebSockets.");
   for (const Route& route : routes()) {
-    const auto add = [&](const char* tls, std::uint64_t count) {
-      sample(active, {{"route", route.name()}, {"transport", "h1"}, {"tls", tls}},
-             static_cast<double>(count));
-    };
-    add("false", live(route).active[0]);
-    add("true", live(route).active[1]);
+    for (const std::size_t tls : {0U, 1U}) {
+      sample(active,
+             {{"route", route.name()}, {"transport", "h1"}, {"tls", tls == 0 ? "false" : "true"}},
+             route.sum([&](const RouteCounters& counters) -> const Number& {
+               return counters.connections_active[tls];
+             }));
+    }
   }
 
   MetricFamily& opened =

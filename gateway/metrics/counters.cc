@@ -61,16 +61,21 @@ const char* close_code_label(std::size_t index) {
   return names[index];
 }
 
+bool ConnectionSlot::empty() const {
+  return !paused.load(std::memory_order_relaxed) && !read_paused.load(std::memory_order_relaxed) &&
+         (buffered_bytes.get() | buffered_tls_bytes.get() | inbound_bytes.get() |
+          upstream_bytes.get() | upstream_tls_bytes.get()) == 0;
+}
+
 ConnectionTable::ConnectionTable() : chunks_(new std::unique_ptr<Chunk>[chunks_max]) {}
 
 ConnectionTable::~ConnectionTable() = default;
 
-ConnectionSlot& ConnectionTable::take(std::uint32_t route, bool tls) {
+ConnectionSlot& ConnectionTable::take(std::uint32_t route) {
   if (free_.empty()) grow();
   if (free_.empty()) return overflow_;
   ConnectionSlot& slot = *free_.back();
   free_.pop_back();
-  slot.tls.store(tls, std::memory_order_relaxed);
   slot.paused.store(false, std::memory_order_relaxed);
   slot.read_paused.store(false, std::memory_order_relaxed);
   slot.route.store(route, std::memory_order_relaxed);

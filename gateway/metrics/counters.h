@@ -167,6 +167,7 @@ constexpr std::size_t status_class(int status) {
 // Of one route on one worker.
 struct RouteCounters {
   Number connections_opened;
+  std::array<Number, 2> connections_active;  // without TLS, with TLS
   std::array<std::array<Number, close_reason_count>, initiator_count> connections_closed;
   std::array<Number, handshake_result_count> handshakes;
   std::array<Number, status_classes.size()> http_responses;  // of plain requests that had a route
@@ -187,11 +188,11 @@ struct RouteCounters {
   std::array<Number, limit_count> limit_rejections;  // by Limit
 };
 
-// What a scrape may see of one live WebSocket. Slots are reused, never freed: a scrape that reads
-// one while it changes hands sees numbers of the old or the new connection, never anything else.
+// What waits at one open WebSocket, for a scrape to see; one for which nothing waits has none.
+// Slots are reused, never freed: a scrape that reads one while it changes hands sees numbers of the
+// old or the new connection, never anything else.
 struct ConnectionSlot {
-  std::atomic<bool> live{false};  // stored last by take(), first by give_back()
-  std::atomic<bool> tls{false};
+  std::atomic<bool> live{false};         // stored last by take(), first by give_back()
   std::atomic<bool> paused{false};       // bufferedAmount rose over high and is not yet under low
   std::atomic<bool> read_paused{false};  // the client's socket is not read
   std::atomic<std::uint32_t> route{0};   // index into WorkerCounters::routes
@@ -200,8 +201,10 @@ struct ConnectionSlot {
   Number inbound_bytes;       // from the client, received and not yet handled
   Number upstream_bytes;      // to the upstream, as plain bytes (layer "app")
   Number upstream_tls_bytes;  // to the upstream, encrypted (layer "tls")
+
+  // Nothing waits, nobody is paused.
+  bool empty() const;
 };
-static_assert(sizeof(ConnectionSlot) == 48);  // part of what an idle connection costs
 
 // The slots of one worker's connections. take() and give_back() on the worker's thread; for_each()
 // on any thread.
@@ -213,8 +216,8 @@ class ConnectionTable {
   ConnectionTable& operator=(const ConnectionTable&) = delete;
 
   // Never fails: past its capacity of a million connections it hands out one shared slot that is
-  // not counted. The slot's numbers are zero. Allocates once for every 256 connections.
-  ConnectionSlot& take(std::uint32_t route, bool tls);
+  // not counted. The slot's numbers are zero. Allocates once for every 256 slots.
+  ConnectionSlot& take(std::uint32_t route);
   // The slot's owner writes to it no more. Never allocates.
   void give_back(ConnectionSlot& slot);
 

@@ -28,34 +28,33 @@ Result<std::uint16_t> parse_port(std::string_view text, std::string_view whole) 
 
 }  // namespace
 
-Endpoint::Endpoint(const sockaddr_storage& address) : Endpoint() {
-  if (address.ss_family == AF_INET) std::memcpy(&v4_, &address, sizeof v4_);
-  if (address.ss_family == AF_INET6) std::memcpy(&v6_, &address, sizeof v6_);
+Endpoint::Endpoint(const sockaddr_storage& address) {
+  if (address.ss_family == AF_INET) {
+    const auto& v4 = reinterpret_cast<const sockaddr_in&>(address);
+    std::memcpy(ip_.data(), &v4.sin_addr, sizeof v4.sin_addr);
+    port_ = ntohs(v4.sin_port);
+    family_ = AF_INET;
+  } else if (address.ss_family == AF_INET6) {
+    const auto& v6 = reinterpret_cast<const sockaddr_in6&>(address);
+    std::memcpy(ip_.data(), &v6.sin6_addr, sizeof v6.sin6_addr);
+    port_ = ntohs(v6.sin6_port);
+    family_ = AF_INET6;
+  }
 }
 
 std::string Endpoint::ip() const {
-  if (v6_.sin6_family == AF_INET) return host_text(AF_INET, &v4_.sin_addr);
-  if (v6_.sin6_family == AF_INET6) return host_text(AF_INET6, &v6_.sin6_addr);
-  return "unix";
+  return family_ == AF_UNIX ? "unix" : host_text(family_, ip_.data());
 }
 
 std::string Endpoint::to_string() const {
-  if (v6_.sin6_family == AF_INET) return ip() + ":" + std::to_string(ntohs(v4_.sin_port));
-  if (v6_.sin6_family == AF_INET6) return "[" + ip() + "]:" + std::to_string(ntohs(v6_.sin6_port));
-  return "unix";
-}
-
-std::uint16_t Endpoint::port() const {
-  if (family() == AF_INET) return ntohs(v4_.sin_port);
-  return family() == AF_INET6 ? ntohs(v6_.sin6_port) : 0;
+  if (family_ == AF_UNIX) return "unix";
+  const std::string host = family_ == AF_INET6 ? "[" + ip() + "]" : ip();
+  return host + ":" + std::to_string(port_);
 }
 
 Bytes Endpoint::ip_bytes() const {
-  const auto bytes_of = [](const auto& ip) {
-    return Bytes(reinterpret_cast<const std::uint8_t*>(&ip), sizeof ip);
-  };
-  if (family() == AF_INET) return bytes_of(v4_.sin_addr);
-  return family() == AF_INET6 ? bytes_of(v6_.sin6_addr) : Bytes();
+  if (family_ == AF_UNIX) return {};
+  return Bytes(ip_).first(family_ == AF_INET ? sizeof(in_addr) : sizeof(in6_addr));
 }
 
 Address::Address(const sockaddr* address, socklen_t size)

@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
+#include <array>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -14,24 +15,23 @@
 
 namespace sluice::net {
 
-// The address of an IPv4, IPv6 or unix end, in the space of the IPv6 one: connections keep it.
+// The address of an IPv4, IPv6 or unix end, in as little space as it takes: connections keep it.
 class Endpoint {
  public:
-  Endpoint() : v6_{} { v6_.sin6_family = AF_UNIX; }
+  Endpoint() = default;
   explicit Endpoint(const sockaddr_storage& address);
 
   std::string to_string() const;  // "192.0.2.1:49152", "[::1]:49152", "unix"
   std::string ip() const;         // "192.0.2.1", "::1", "unix"
 
-  int family() const { return v6_.sin6_family; }  // AF_INET, AF_INET6, or AF_UNIX without a path
-  std::uint16_t port() const;                     // 0 for unix
-  Bytes ip_bytes() const;                         // 4 or 16, in network order; none for unix
+  int family() const { return family_; }        // AF_INET, AF_INET6, or AF_UNIX without a path
+  std::uint16_t port() const { return port_; }  // 0 for unix
+  Bytes ip_bytes() const;                       // 4 or 16, in network order; none for unix
 
  private:
-  union {
-    sockaddr_in v4_;
-    sockaddr_in6 v6_;
-  };
+  std::uint16_t family_ = AF_UNIX;
+  std::uint16_t port_ = 0;
+  std::array<std::uint8_t, sizeof(in6_addr)> ip_{};  // an IPv4 address is the first four
 };
 
 class Address {

@@ -87,7 +87,7 @@ void Dialer::on_poll(uv::Poll::Events events) {
   try_next();
 }
 
-// The loop knows a descriptor by one handle only, so ours leaves before the transport's comes.
+// The loop knows a descriptor once only, so our poll leaves before the transport's comes.
 void Dialer::on_connected() {
   poll_.reset();
   const int fd = fd_->release();

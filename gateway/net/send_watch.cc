@@ -1,6 +1,7 @@
 #include "net/send_watch.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "net/tcp_info.h"
 
@@ -12,8 +13,9 @@ constexpr std::uint64_t looks = 4;
 
 }  // namespace
 
-SendWatch::SendWatch(TimerWheel& wheel, int fd, std::uint64_t timeout_ms, Owner& owner)
-    : wheel_(wheel), owner_(owner), timeout_ms_(timeout_ms), fd_(fd) {}
+SendWatch::SendWatch(TimerWheel& wheel, int fd, std::uint64_t timeout_ms,
+                     std::function<void()> on_unanswered)
+    : wheel_(wheel), on_unanswered_(std::move(on_unanswered)), timeout_ms_(timeout_ms), fd_(fd) {}
 
 void SendWatch::begin() {
   answered_ms_ = wheel_.now_ms();
@@ -32,7 +34,7 @@ void SendWatch::on_deadline() {
     acknowledged_bytes_ = progress.acknowledged_bytes;
     answered_ms_ = now_ms;
   }
-  if (now_ms - answered_ms_ >= timeout_ms_) return owner_.on_unanswered();
+  if (now_ms - answered_ms_ >= timeout_ms_) return on_unanswered_();
   look_later();
 }
 

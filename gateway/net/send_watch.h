@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 
 #include "base/timer_wheel.h"
 
@@ -14,17 +15,10 @@ namespace sluice::net {
 
 class SendWatch final : private TimerWheel::Entry {
  public:
-  class Owner {
-   public:
-    // Nothing was acknowledged, nor any question answered, for the time given. Not destroyed in it.
-    virtual void on_unanswered() = 0;
-
-   protected:
-    ~Owner() = default;
-  };
-
-  // The fd stays open as long as the watch lives; the others outlive it.
-  SendWatch(TimerWheel& wheel, int fd, std::uint64_t timeout_ms, Owner& owner);
+  // The fd stays open as long as the watch lives; the wheel outlives it. `on_unanswered`: nothing
+  // was acknowledged, nor any question answered, for the time given. It is not destroyed in it.
+  SendWatch(TimerWheel& wheel, int fd, std::uint64_t timeout_ms,
+            std::function<void()> on_unanswered);
 
   // The kernel has taken something.
   void on_written() {
@@ -37,7 +31,7 @@ class SendWatch final : private TimerWheel::Entry {
   void look_later();
 
   TimerWheel& wheel_;
-  Owner& owner_;
+  const std::function<void()> on_unanswered_;
   const std::uint64_t timeout_ms_;
   const int fd_;
   std::uint64_t answered_ms_ = 0;  // when the peer was last known to answer

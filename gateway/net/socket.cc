@@ -33,11 +33,17 @@ IoBuffers::IoBuffers()
     : received(new std::uint8_t[receive_bytes]), decrypted(new std::uint8_t[receive_bytes]) {}
 
 Socket::Socket(uv::Loop& loop, IoBuffers& buffers, int fd, Transport::Owner& owner)
-    : Transport(buffers.pool), buffers_(buffers), owner_(&owner), fd_(fd), poll_(loop, fd, *this) {
+    : Transport(buffers.pool), buffers_(buffers), owner_(&owner), poll_(loop, fd, *this) {
   // Both fail, harmlessly, on unix sockets.
   const int on = 1;
-  setsockopt(fd_.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);  // small messages leave at once
-  setsockopt(fd_.get(), IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent_bytes_max, sizeof unsent_bytes_max);
+  setsockopt(poll_.fd(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);  // small messages leave at once
+  setsockopt(poll_.fd(), IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent_bytes_max,
+             sizeof unsent_bytes_max);
+}
+
+Socket::~Socket() {
+  poll_.watch(false, false);
+  ::close(poll_.fd());
 }
 
 void Socket::read(bool wanted) {
@@ -63,7 +69,7 @@ void Socket::watch() {
 // False if there is none: it is the hang-up that the loop tells of, and would do so for ever.
 bool Socket::take_urgent_byte() {
   char byte = 0;
-  return ::recv(fd_.get(), &byte, 1, MSG_OOB) == 1;
+  return ::recv(poll_.fd(), &byte, 1, MSG_OOB) == 1;
 }
 
 void Socket::on_poll(uv::Poll::Events events) {
@@ -90,7 +96,7 @@ void Socket::on_poll(uv::Poll::Events events) {
 bool Socket::read_once() {
   ssize_t count = 0;
   do {
-    count = ::recv(fd_.get(), buffers_.received.get(), IoBuffers::receive_bytes,
+    count = ::recv(poll_.fd(), buffers_.received.get(), IoBuffers::receive_bytes,
                    peeking_ ? MSG_PEEK : 0);
   } while (count < 0 && errno == EINTR);
   if (count > 0) {
@@ -135,14 +141,14 @@ void Socket::take(std::size_t size) {
   if (size == 0) return;
   ssize_t count = 0;
   do {
-    count = ::recv(fd_.get(), buffers_.received.get(), size, 0);
+    count = ::recv(poll_.fd(), buffers_.received.get(), size, 0);
   } while (count < 0 && errno == EINTR);
 }
 
 void Socket::write(ByteQueue& queue) {
   blocked_ = false;
   while (!queue.empty() && !failed_ && !write_failed_) {
-    const ssize_t written = send_some(fd_.get(), queue);
+    const ssize_t written = send_some(poll_.fd(), queue);
     if (written >= 0) {
       queue.consume(static_cast<std::size_t>(written));
       taken_bytes_ += static_cast<std::uint32_t>(written);
@@ -161,19 +167,19 @@ void Socket::write(ByteQueue& queue) {
 }
 
 void Socket::shutdown_write() {
-  ::shutdown(fd_.get(), SHUT_WR);
+  ::shutdown(poll_.fd(), SHUT_WR);
 }
 
 void Socket::reset_on_close() {
   const linger abort{.l_onoff = 1, .l_linger = 0};
-  setsockopt(fd_.get(), SOL_SOCKET, SO_LINGER, &abort, sizeof abort);
+  setsockopt(poll_.fd(), SOL_SOCKET, SO_LINGER, &abort, sizeof abort);
 }
 
 void Socket::set_user_timeout(TimerWheel& wheel, std::uint64_t timeout_ms) {
   send_watch_.reset();
   if (timeout_ms == 0) return;
-  SendWatch::Owner& itself = *this;
-  send_watch_ = std::make_unique<SendWatch>(wheel, fd_.get(), timeout_ms, itself);
+  send_watch_ =
+      std::make_unique<SendWatch>(wheel, poll_.fd(), timeout_ms, [this] { on_unanswered(); });
   send_watch_->on_written();  // something may be outstanding already
 }
 
@@ -186,7 +192,7 @@ void Socket::on_unanswered() {
 Endpoint Socket::local_endpoint() const {
   sockaddr_storage address{};
   socklen_t size = sizeof address;
-  ::getsockname(fd_.get(), reinterpret_cast<sockaddr*>(&address), &size);
+  ::getsockname(poll_.fd(), reinterpret_cast<sockaddr*>(&address), &size);
   return Endpoint(address);
 }
 

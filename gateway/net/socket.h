@@ -7,7 +7,6 @@
 #include <vector>
 
 #include "base/byte_queue.h"
-#include "base/fd.h"
 #include "net/send_watch.h"
 #include "net/transport.h"
 #include "uv/poll.h"
@@ -31,17 +30,18 @@ struct IoBuffers {
 };
 
 // Owns the fd. The parts of Transport that are the same with and without TLS.
-class Socket : public Transport, private uv::Poll::Owner, private SendWatch::Owner {
+class Socket : public Transport, private uv::Poll::Owner {
  public:
+  ~Socket() override;
   void set_owner(Transport::Owner& owner) override { owner_ = &owner; }
   void read(bool wanted) override;
   void tell_resets_at_once() override;
   void reset_on_close() override;
   void flush_soon() override;
   void set_user_timeout(TimerWheel& wheel, std::uint64_t timeout_ms) override;
-  SendProgress progress() const override { return send_progress(fd_.get()); }
+  SendProgress progress() const override { return send_progress(poll_.fd()); }
   Endpoint local_endpoint() const override;
-  Result<Address> peer_address() const override { return Address::of_peer(fd_.get()); }
+  Result<Address> peer_address() const override { return Address::of_peer(poll_.fd()); }
   bool blocked() const override { return blocked_; }
   std::uint32_t taken_bytes() const override { return taken_bytes_; }
   bool write_failed() const override { return write_failed_; }
@@ -78,14 +78,12 @@ class Socket : public Transport, private uv::Poll::Owner, private SendWatch::Own
 
  private:
   void on_poll(uv::Poll::Events events) override;
-  void on_unanswered() override;
+  void on_unanswered();
   bool read_once();
   void settle();
   void watch();
   bool take_urgent_byte();
 
-  const Fd fd_;  // closed after poll_, which still names it to the loop
-  std::uint32_t taken_bytes_ = 0;
   // Bits: idle connections are many.
   bool reading_ : 1 = false;
   bool blocked_ : 1 = false;
@@ -96,6 +94,7 @@ class Socket : public Transport, private uv::Poll::Owner, private SendWatch::Own
   bool tells_resets_ : 1 = false;  // while it is neither read nor written to
   bool hung_up_ : 1 = false;       // both directions have ended: no reset can come
   bool flushed_soon_ : 1 = false;  // among those in the buffers
+  std::uint32_t taken_bytes_ = 0;
   uv::Poll poll_;
   std::unique_ptr<SendWatch> send_watch_;  // null: none was asked for
 };

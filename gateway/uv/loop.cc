@@ -1,27 +1,23 @@
 #include "uv/loop.h"
 
+#include <cstdlib>
 #include <utility>
+
+#include "uv/poll.h"
 
 namespace sluice::uv {
 
-Loop::Loop() {
+Loop::Loop() : epoll_(::epoll_create1(EPOLL_CLOEXEC)) {
   uv_loop_init(&loop_);
+  // libuv's own set is one of the descriptors in ours.
+  epoll_event event{.events = EPOLLIN, .data = {.ptr = this}};
+  if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, uv_backend_fd(&loop_), &event) != 0) std::abort();
   wake_.reset(new uv_async_t);
   uv_async_init(&loop_, wake_.get(), [](uv_async_t* handle) {
     if (handle->data != nullptr) static_cast<Loop*>(handle->data)->run_posted();
   });
   wake_->data = this;
-
-  // "Prepare" handles run right before the loop waits for events.
-  prepare_.reset(new uv_prepare_t);
-  uv_prepare_init(&loop_, prepare_.get());
-  prepare_->data = this;
-  uv_prepare_start(prepare_.get(), [](uv_prepare_t* handle) {
-    auto* self = static_cast<Loop*>(handle->data);
-    if (self == nullptr) return;
-    for (const auto& [id, hook] : self->turn_ends_) hook();
-  });
-  uv_unref(reinterpret_cast<uv_handle_t*>(prepare_.get()));
+  uv_run(&loop_, UV_RUN_NOWAIT);  // from now on libuv's set has it
 }
 
 Loop::~Loop() {
@@ -29,11 +25,43 @@ Loop::~Loop() {
 }
 
 void Loop::run() {
-  uv_run(&loop_, UV_RUN_DEFAULT);
+  while (!stopped_) turn(uv_backend_timeout(&loop_));
+  stopped_ = false;
 }
 
-void Loop::stop() {
-  uv_stop(&loop_);
+void Loop::turn(int timeout_ms) {
+  for (const auto& [id, hook] : turn_ends_) hook();
+  if (stopped_) return;
+  // A hook may have started or closed something.
+  if (timeout_ms != 0) timeout_ms = uv_backend_timeout(&loop_);
+  const int count = ::epoll_wait(epoll_.get(), events_.data(), events_max, timeout_ms);
+  uv_update_time(&loop_);
+  event_count_ = count > 0 ? static_cast<std::size_t>(count) : 0;
+  bool libuv_ready = false;
+  for (std::size_t i = 0; i < event_count_; ++i) {
+    void* const poll = events_[i].data.ptr;
+    if (poll == this) {
+      libuv_ready = true;
+    } else if (poll != nullptr) {
+      static_cast<Poll*>(poll)->on_events(events_[i].events);
+    }
+  }
+  event_count_ = 0;
+  // Or a timer is due, a handle closes, one was started that libuv's set does not have yet.
+  if (libuv_ready || uv_backend_timeout(&loop_) == 0) uv_run(&loop_, UV_RUN_NOWAIT);
+}
+
+void Loop::watch(Poll& poll, int fd, std::uint32_t before, std::uint32_t wanted) {
+  const int operation = before == 0 ? EPOLL_CTL_ADD : wanted == 0 ? EPOLL_CTL_DEL : EPOLL_CTL_MOD;
+  epoll_event event{.events = wanted, .data = {.ptr = &poll}};
+  // A socket that nobody watches would never end: without memory for it we go no further, and
+  // neither would libuv.
+  if (::epoll_ctl(epoll_.get(), operation, fd, &event) != 0 && wanted != 0) std::abort();
+  if (wanted != 0) return;
+  // It may be destroyed now, and be one of those that this turn has yet to tell.
+  for (std::size_t i = 0; i < event_count_; ++i) {
+    if (events_[i].data.ptr == &poll) events_[i].data.ptr = nullptr;
+  }
 }
 
 void Loop::post(std::function<void()> work) {
@@ -65,7 +93,6 @@ void Loop::run_posted() {
 Result<> Loop::close() {
   if (wake_ != nullptr) run_posted();
   wake_.reset();
-  prepare_.reset();
   uv_run(&loop_, UV_RUN_NOWAIT);
   // A second turn for handles that close callbacks of the first have closed.
   uv_run(&loop_, UV_RUN_NOWAIT);

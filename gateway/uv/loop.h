@@ -1,9 +1,12 @@
-// Loop: one uv_loop_t and the two things that every thread of ours needs from it: work posted from
-// other threads, and a hook at the end of each turn.
+// Loop: what a thread waits with. Its sockets (uv/poll.h) are in an epoll set of ours, and beside
+// them stands a uv_loop_t with everything else: timers, signals, look-ups of names, work posted
+// from other threads, whatever plugins have. docs/decisions/0015 says why.
 #pragma once
 
+#include <sys/epoll.h>
 #include <uv.h>
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <mutex>
@@ -11,10 +14,13 @@
 #include <utility>
 #include <vector>
 
+#include "base/fd.h"
 #include "base/result.h"
 #include "uv/handle.h"
 
 namespace sluice::uv {
+
+class Poll;
 
 class Loop {
  public:
@@ -26,8 +32,11 @@ class Loop {
 
   // Runs until stop(). Call it on the thread that owns the loop.
   void run();
-  // Ends run() after the present turn. On the loop's thread only; from others: post it.
-  void stop();
+  // Ends run() after the present turn, and from a hook at its end at once. On the loop's thread
+  // only; from others: post it.
+  void stop() { stopped_ = true; }
+  // One turn that does not wait.
+  void turn() { turn(0); }
 
   // Runs `work` on the loop's thread, soon and in order. Any thread.
   void post(std::function<void()> work);
@@ -44,14 +53,25 @@ class Loop {
 
   // Milliseconds of a monotonic clock, read once a turn.
   std::uint64_t now_ms() const { return uv_now(&loop_); }
+  // Its handles are called back in turns in which one of them has something to tell, which are not
+  // all of them.
   uv_loop_t* raw() { return &loop_; }
 
  private:
+  friend class Poll;
+  // Has the poll told of `wanted` in place of `before`, both as epoll has them.
+  void watch(Poll& poll, int fd, std::uint32_t before, std::uint32_t wanted);
+  void turn(int timeout_ms);
   void run_posted();
 
+  static constexpr std::size_t events_max = 512;  // of one turn
+
   uv_loop_t loop_;
+  Fd epoll_;
+  std::array<epoll_event, events_max> events_;  // of the present turn
+  std::size_t event_count_ = 0;
+  bool stopped_ = false;
   HandlePtr<uv_async_t> wake_;
-  HandlePtr<uv_prepare_t> prepare_;
   std::vector<std::pair<HookId, std::function<void()>>> turn_ends_;
   HookId last_hook_ = 0;
   std::mutex mutex_;

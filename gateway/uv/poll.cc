@@ -1,39 +1,41 @@
 #include "uv/poll.h"
 
+#include <sys/epoll.h>
+#include <sys/ioctl.h>
+
 #include <cassert>
 
 namespace sluice::uv {
 
-Poll::Poll(Loop& loop, int fd, Owner& owner) : handle_(new uv_poll_t), owner_(owner) {
-  [[maybe_unused]] const int status = uv_poll_init(loop.raw(), handle_.get(), fd);
-  assert(status == 0);  // fails only for an fd that epoll cannot watch: not a socket
-  handle_->data = this;
+Poll::Poll(Loop& loop, int fd, Owner& owner) : loop_(loop), owner_(owner), fd_(fd) {
+  int on = 1;
+  [[maybe_unused]] const int status = ::ioctl(fd, FIONBIO, &on);
+  assert(status == 0);
 }
 
 void Poll::watch(bool readable, bool writable, bool urgent) {
-  const int wanted =
-      (readable ? UV_READABLE : 0) | (writable ? UV_WRITABLE : 0) | (urgent ? UV_PRIORITIZED : 0);
-  if (wanted == watched_) return;
-  watched_ = wanted;
-  if (wanted == 0) {
-    uv_poll_stop(handle_.get());
-  } else {
-    uv_poll_start(handle_.get(), wanted, &Poll::on_events);
-  }
+  choose((readable ? EPOLLIN : 0U) | (writable ? EPOLLOUT : 0U) | (urgent ? EPOLLPRI : 0U));
 }
 
-void Poll::on_events(uv_poll_t* handle, int status, int events) {
-  auto* self = static_cast<Poll*>(handle->data);
-  if (self == nullptr) return;
-  if (status < 0) {
-    // libuv has stopped the handle.
-    self->watched_ = 0;
-    self->owner_.on_poll({.failed = true});
-    return;
+void Poll::choose(std::uint32_t events) {
+  if (events == watched_) return;
+  loop_.watch(*this, fd_, watched_, events);
+  watched_ = events;
+}
+
+void Poll::on_events(std::uint32_t events) {
+  // What was asked for when the kernel was may be unwanted since.
+  events &= watched_ | EPOLLERR | EPOLLHUP;
+  if (events == 0 || watched_ == 0) return;
+  // The kernel tells of an error and of a hang-up whether asked to or not, and for ever.
+  if ((events & EPOLLERR) != 0) {
+    choose(0);
+    return owner_.on_poll({.failed = true});
   }
-  self->owner_.on_poll({.readable = (events & UV_READABLE) != 0,
-                        .writable = (events & UV_WRITABLE) != 0,
-                        .urgent = (events & UV_PRIORITIZED) != 0});
+  if (events == EPOLLHUP) events = watched_;
+  owner_.on_poll({.readable = (events & EPOLLIN) != 0,
+                  .writable = (events & EPOLLOUT) != 0,
+                  .urgent = (events & EPOLLPRI) != 0});
 }
 
 }  // namespace sluice::uv

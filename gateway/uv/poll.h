@@ -1,8 +1,8 @@
 // Poll: tells its owner when a socket can be read or written.
 #pragma once
 
-#include "base/result.h"
-#include "uv/handle.h"
+#include <cstdint>
+
 #include "uv/loop.h"
 
 namespace sluice::uv {
@@ -26,17 +26,25 @@ class Poll {
 
   // Makes `fd` non-blocking. The fd must stay open as long as the Poll lives; the owner too.
   Poll(Loop& loop, int fd, Owner& owner);
+  ~Poll() { watch(false, false); }
+  Poll(const Poll&) = delete;
+  Poll& operator=(const Poll&) = delete;
+
+  int fd() const { return fd_; }
 
   // Chooses what to be told about. Costs a system call only when the choice changes. What breaks
   // the socket is told with any choice but none; `urgent` alone is the least there is to ask for.
   void watch(bool readable, bool writable, bool urgent = false);
 
  private:
-  static void on_events(uv_poll_t* handle, int status, int events);
+  friend class Loop;
+  void on_events(std::uint32_t events);
+  void choose(std::uint32_t events);
 
-  HandlePtr<uv_poll_t> handle_;
+  Loop& loop_;
   Owner& owner_;
-  int watched_ = 0;
+  const int fd_;
+  std::uint32_t watched_ = 0;  // EPOLLIN and the like
 };
 
 }  // namespace sluice::uv

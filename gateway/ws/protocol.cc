@@ -54,13 +54,37 @@ std::optional<Compression> make_compression(Role role, const DeflateParameters& 
   return made;
 }
 
+Protocol::Protocol(Role role, const ProtocolLimits& limits, Compression compression)
+    : limits_(&limits), role_(role) {
+  if (compression.use == Compression::Use::off) return;
+  compression_ = std::make_unique<Compression>(std::move(compression));
+}
+
+Protocol::~Protocol() {
+  give_back_streams();
+}
+
+// The protocols of a thread take turns, and most are idle again after theirs: they pass one on.
+std::unique_ptr<Protocol::Reception>& Protocol::spare_reception() {
+  thread_local std::unique_ptr<Reception> spare;
+  return spare;
+}
+
+void Protocol::give_back_reception() {
+  assert(in_->frame_left == 0 && in_->message_bytes == 0 && !in_->compressed);
+  spare_reception() = std::move(in_);
+}
+
 void Protocol::receive(MutableBytes bytes) {
-  delivered_.reset();
-  input_ = state_ == State::ended ? MutableBytes() : bytes;
+  if (in_ == nullptr) in_ = std::move(spare_reception());
+  if (in_ == nullptr) in_ = std::make_unique<Reception>();
+  in_->delivered.reset();
+  in_->input = in_->state == State::ended ? MutableBytes() : bytes;
 }
 
 std::optional<Event> Protocol::next_event() {
-  switch (state_) {
+  if (in_ == nullptr) return std::nullopt;
+  switch (in_->state) {
     case State::header:
       return begin_frame();
     case State::data:
@@ -76,32 +100,35 @@ std::optional<Event> Protocol::next_event() {
 FrameRules Protocol::rules() const {
   const std::uint64_t bytes_max = limits_->message_bytes_max;
   const auto left = [&](std::uint64_t max) {
-    return bytes_max == 0 ? std::numeric_limits<std::uint64_t>::max() : max - message_bytes_;
+    return bytes_max == 0 ? std::numeric_limits<std::uint64_t>::max() : max - in_->message_bytes;
   };
   // Whether what was compressed is too big is seen when it is inflated; this bounds its form.
   const std::uint64_t compressed_max = compressed_size_max(bytes_max);
   return {
       .masked = role_ == Role::server,
-      .in_message = in_message_,
-      .fragments_used_up = limits_->fragments_max != 0 && fragments_ >= limits_->fragments_max,
-      .payload_bytes_max = left(compressed_ && in_message_ ? compressed_max : bytes_max),
-      .compression = compression_.use != Compression::Use::off,
+      .in_message = in_->in_message,
+      .fragments_used_up = limits_->fragments_max != 0 && in_->fragments >= limits_->fragments_max,
+      .payload_bytes_max = left(in_->compressed && in_->in_message ? compressed_max : bytes_max),
+      .compression = use() != Compression::Use::off,
       .compressed_bytes_max = left(compressed_max),
   };
 }
 
 std::optional<Event> Protocol::begin_frame() {
-  if (input_.empty()) return std::nullopt;
-  const HeaderParser::Step step = header_.parse(input_, rules());
+  if (in_->input.empty()) {
+    if (in_->idle()) give_back_reception();
+    return std::nullopt;
+  }
+  const HeaderParser::Step step = in_->header.parse(in_->input, rules());
   if (step.violation != nullptr) return fail(*step.violation);
   if (!step.complete) return std::nullopt;
 
-  frame_left_ = step.header.payload_bytes;
-  mask_ = step.header.mask;
-  mask_offset_ = 0;
+  in_->frame_left = step.header.payload_bytes;
+  in_->mask = step.header.mask;
+  in_->mask_offset = 0;
   if (is_control(step.header.opcode)) {
-    state_ = State::control;
-    control_opcode_ = step.header.opcode;
+    in_->state = State::control;
+    in_->control_opcode = step.header.opcode;
     return control_event();
   }
   begin_data_frame(step.header);
@@ -109,57 +136,57 @@ std::optional<Event> Protocol::begin_frame() {
 }
 
 void Protocol::begin_data_frame(const FrameHeader& header) {
-  state_ = State::data;
-  frame_fin_ = header.fin;
-  frame_started_ = false;
-  if (!in_message_) {
-    in_message_ = true;
-    message_started_ = false;
-    message_type_ = static_cast<MessageType>(header.opcode);
-    compressed_ = header.compressed;
+  in_->state = State::data;
+  in_->frame_fin = header.fin;
+  in_->frame_started = false;
+  if (!in_->in_message) {
+    in_->in_message = true;
+    in_->message_started = false;
+    in_->message_type = static_cast<MessageType>(header.opcode);
+    in_->compressed = header.compressed;
   }
-  message_bytes_ += header.payload_bytes;
-  ++fragments_;
+  in_->message_bytes += header.payload_bytes;
+  ++in_->fragments;
 }
 
 // What the input holds of the present frame's payload, unmasked.
 Protocol::Piece Protocol::take_payload() {
   const std::size_t count =
-      static_cast<std::size_t>(std::min<std::uint64_t>(frame_left_, input_.size()));
-  Piece piece{input_.first(count)};
-  input_ = input_.subspan(count);
-  frame_left_ -= count;
+      static_cast<std::size_t>(std::min<std::uint64_t>(in_->frame_left, in_->input.size()));
+  Piece piece{in_->input.first(count)};
+  in_->input = in_->input.subspan(count);
+  in_->frame_left -= count;
   // RFC 6455 5.3: only what a client sends is masked.
   if (role_ == Role::server) {
-    piece.ascii = apply_mask(piece.bytes, piece.bytes.data(), mask_, mask_offset_);
-    mask_offset_ = static_cast<std::uint8_t>((mask_offset_ + count) % 4);
+    piece.ascii = apply_mask(piece.bytes, piece.bytes.data(), in_->mask, in_->mask_offset);
+    in_->mask_offset = static_cast<std::uint8_t>((in_->mask_offset + count) % 4);
   }
   return piece;
 }
 
 std::optional<Event> Protocol::data_event() {
-  const bool inflates = compressed_ && compression_.use == Compression::Use::deflate;
+  const bool inflates = in_->compressed && use() == Compression::Use::deflate;
   return inflates ? inflated_event() : plain_event();
 }
 
 std::optional<Event> Protocol::plain_event() {
   // One object for every way out, so that it is filled where the caller gets it and never copied.
   std::optional<Event> event;
-  if (input_.empty() && frame_left_ != 0) return event;
+  if (in_->input.empty() && in_->frame_left != 0) return event;
   event.emplace();
-  event->message_type = message_type_;
-  event->message_start = !message_started_;
-  event->frame_start = !frame_started_;
-  if (!frame_started_) event->frame_bytes = frame_left_;
+  event->message_type = in_->message_type;
+  event->message_start = !in_->message_started;
+  event->frame_start = !in_->frame_started;
+  if (!in_->frame_started) event->frame_bytes = in_->frame_left;
   const Piece piece = take_payload();
   event->payload = piece.bytes;
-  event->frame_end = frame_left_ == 0;
-  event->fin = frame_fin_;
-  event->continuation = fragments_ > 1;
-  event->compressed = compressed_;
-  event->message_end = event->frame_end && frame_fin_;
+  event->frame_end = in_->frame_left == 0;
+  event->fin = in_->frame_fin;
+  event->continuation = in_->fragments > 1;
+  event->compressed = in_->compressed;
+  event->message_end = event->frame_end && in_->frame_fin;
   if (is_valid_text(piece, event->message_end)) {
-    frame_started_ = message_started_ = true;
+    in_->frame_started = in_->message_started = true;
     if (event->frame_end) end_data_frame();
   } else {
     event = fail(invalid_text);
@@ -170,18 +197,18 @@ std::optional<Event> Protocol::plain_event() {
 // RFC 6455 8.1: an endpoint that finds a byte stream not to be valid UTF-8 fails the connection. It
 // is found at the first byte that cannot be right, be the frame complete or not.
 bool Protocol::is_valid_text(const Piece& piece, bool message_end) {
-  if (message_type_ != MessageType::text || !limits_->validate_utf8) return true;
+  if (in_->message_type != MessageType::text || !limits_->validate_utf8) return true;
   // What passes compressed is nobody's text before the receiver has inflated it.
-  if (compressed_ && compression_.use == Compression::Use::pass) return true;
-  if (piece.ascii && utf8_.complete()) return true;
-  return utf8_.feed(piece.bytes) && (!message_end || utf8_.complete());
+  if (in_->compressed && use() == Compression::Use::pass) return true;
+  if (piece.ascii && in_->utf8.complete()) return true;
+  return in_->utf8.feed(piece.bytes) && (!message_end || in_->utf8.complete());
 }
 
 // RFC 7692 7.2.2: the next piece of a compressed message, inflated into the pool's buffer.
 std::optional<Event> Protocol::inflated_event() {
-  std::unique_ptr<Inflater>& inflater = compression_.inflater;
+  std::unique_ptr<Inflater>& inflater = compression_->inflater;
   CompressionPool& pool = *limits_->compression.pool;
-  if (inflater == nullptr) inflater = pool.take_inflater(compression_.receives.window_bits);
+  if (inflater == nullptr) inflater = pool.take_inflater(compression_->receives.window_bits);
   if (inflater == nullptr) return fail(no_inflater);
   const MutableBytes buffer = pool.inflate_buffer();
   std::size_t size = 0;
@@ -192,23 +219,23 @@ std::optional<Event> Protocol::inflated_event() {
     if (const Violation* violation = check_inflated()) return fail(*violation);
   }
   const bool whole =
-      !inflater->pending() && frame_left_ == 0 && (!frame_fin_ || inflater->tail_fed());
+      !inflater->pending() && in_->frame_left == 0 && (!in_->frame_fin || inflater->tail_fed());
   if (size == 0 && !whole) return std::nullopt;
 
   std::optional<Event> event(std::in_place);
-  event->message_type = message_type_;
-  event->message_start = !message_started_;
-  event->frame_start = !frame_started_;
+  event->message_type = in_->message_type;
+  event->message_start = !in_->message_started;
+  event->frame_start = !in_->frame_started;
   event->payload = buffer.first(size);
   event->frame_end = whole;
-  event->fin = frame_fin_;
-  event->continuation = fragments_ > 1;
+  event->fin = in_->frame_fin;
+  event->continuation = in_->fragments > 1;
   event->inflated = true;
-  event->message_end = whole && frame_fin_;
+  event->message_end = whole && in_->frame_fin;
   if (!is_valid_text({event->payload}, event->message_end)) return fail(invalid_text);
   if (event->message_end && !inflater->at_message_end()) return fail(invalid_deflate);
-  frame_started_ = true;
-  message_started_ = message_started_ || size != 0;
+  in_->frame_started = true;
+  in_->message_started = in_->message_started || size != 0;
   if (event->message_end) end_inflated();
   if (whole) end_data_frame();
   return event;
@@ -216,67 +243,68 @@ std::optional<Event> Protocol::inflated_event() {
 
 // False if there is nothing more to be had from the present frame, for now or at all.
 bool Protocol::feed_inflater() {
-  Inflater& inflater = *compression_.inflater;
-  if (frame_left_ != 0) {
-    if (input_.empty()) return false;
+  Inflater& inflater = *compression_->inflater;
+  if (in_->frame_left != 0) {
+    if (in_->input.empty()) return false;
     const MutableBytes piece = take_payload().bytes;
     limits_->compression.pool->count_received(piece.size());
     inflater.feed(piece);
     return true;
   }
-  if (!frame_fin_ || inflater.tail_fed()) return false;
+  if (!in_->frame_fin || inflater.tail_fed()) return false;
   inflater.feed_tail();
   return true;
 }
 
 // RFC 6455 10.4, RFC 7692 8: looked at while it is inflated, a buffer at a time.
 const Violation* Protocol::check_inflated() const {
-  const std::uint64_t inflated = compression_.inflater->inflated_bytes();
+  const std::uint64_t inflated = compression_->inflater->inflated_bytes();
   const std::uint64_t bytes_max = limits_->message_bytes_max;
   if (bytes_max != 0 && inflated > bytes_max) return &inflated_too_big;
   const CompressionSettings& settings = limits_->compression;
   if (settings.ratio_max == 0 || inflated <= settings.ratio_bytes_min) return nullptr;
-  const std::uint64_t received = message_bytes_ - frame_left_;
+  const std::uint64_t received = in_->message_bytes - in_->frame_left;
   return inflated / settings.ratio_max > received ? &ratio_too_high : nullptr;
 }
 
 void Protocol::end_inflated() {
-  compression_.inflater->end_message();
-  if (compression_.receives.context_takeover) return;
-  limits_->compression.pool->give_back(std::move(compression_.inflater));
+  compression_->inflater->end_message();
+  if (compression_->receives.context_takeover) return;
+  limits_->compression.pool->give_back(std::move(compression_->inflater));
 }
 
 void Protocol::end_data_frame() {
-  state_ = State::header;
-  if (!frame_fin_) return;
-  in_message_ = false;
-  compressed_ = false;
-  message_bytes_ = 0;
-  fragments_ = 0;
+  in_->state = State::header;
+  if (!in_->frame_fin) return;
+  in_->in_message = false;
+  in_->compressed = false;
+  in_->message_bytes = 0;
+  in_->fragments = 0;
 }
 
 // RFC 6455 5.4, 5.5: a control frame may come between the fragments of a message, and is handled at
 // once. One that is whole is left where it is; one that spans reads is gathered.
 std::optional<Event> Protocol::control_event() {
-  if (gathering_ != nullptr || input_.size() < frame_left_) return gather_control();
+  if (in_->gathering != nullptr || in_->input.size() < in_->frame_left) return gather_control();
   return deliver_control(take_payload().bytes);
 }
 
 std::optional<Event> Protocol::gather_control() {
-  if (gathering_ == nullptr) gathering_ = std::make_unique<ControlPayload>();
+  if (in_->gathering == nullptr) in_->gathering = std::make_unique<ControlPayload>();
   const MutableBytes piece = take_payload().bytes;
-  if (!piece.empty()) std::memcpy(gathering_->bytes + gathering_->size, piece.data(), piece.size());
-  gathering_->size = static_cast<std::uint8_t>(gathering_->size + piece.size());
-  if (frame_left_ != 0) return std::nullopt;
-  delivered_ = std::move(gathering_);
-  return deliver_control({delivered_->bytes, delivered_->size});
+  if (!piece.empty())
+    std::memcpy(in_->gathering->bytes + in_->gathering->size, piece.data(), piece.size());
+  in_->gathering->size = static_cast<std::uint8_t>(in_->gathering->size + piece.size());
+  if (in_->frame_left != 0) return std::nullopt;
+  in_->delivered = std::move(in_->gathering);
+  return deliver_control({in_->delivered->bytes, in_->delivered->size});
 }
 
 Event Protocol::deliver_control(MutableBytes payload) {
-  state_ = State::header;
-  if (control_opcode_ == Opcode::close) return close_event(payload);
+  in_->state = State::header;
+  if (in_->control_opcode == Opcode::close) return close_event(payload);
   Event event;
-  event.type = control_opcode_ == Opcode::ping ? Event::Type::ping : Event::Type::pong;
+  event.type = in_->control_opcode == Opcode::ping ? Event::Type::ping : Event::Type::pong;
   event.payload = payload;
   return event;
 }
@@ -301,22 +329,22 @@ Event Protocol::close_event(MutableBytes payload) {
 Event Protocol::fail(const Violation& violation) {
   assert(violation.reason.size() <= close_reason_bytes_max);
   end();
-  delivered_ = std::make_unique<ControlPayload>();
-  delivered_->size = static_cast<std::uint8_t>(violation.reason.size());
-  std::memcpy(delivered_->bytes, violation.reason.data(), violation.reason.size());
+  in_->delivered = std::make_unique<ControlPayload>();
+  in_->delivered->size = static_cast<std::uint8_t>(violation.reason.size());
+  std::memcpy(in_->delivered->bytes, violation.reason.data(), violation.reason.size());
   Event event;
   event.type = Event::Type::failure;
   event.close_code = violation.close_code;
-  event.payload = {delivered_->bytes, delivered_->size};
+  event.payload = {in_->delivered->bytes, in_->delivered->size};
   return event;
 }
 
 void Protocol::end() {
-  state_ = State::ended;
-  input_ = {};
-  in_message_ = false;
-  header_ = {};
-  compression_.inflater.reset();
+  in_->state = State::ended;
+  in_->input = {};
+  in_->in_message = false;
+  in_->header = {};
+  if (compression_ != nullptr) compression_->inflater.reset();
 }
 
 void Protocol::send_message(MessageType type, Bytes payload, ByteQueue& out) {
@@ -421,7 +449,7 @@ void Protocol::send_payload(Bytes piece, ByteQueue& out) {
   sending_left_ -= piece.size();
   if (deflating_) {
     if (close_sent_) return;
-    compression_.deflater->feed(piece);
+    compression_->deflater->feed(piece);
     return sending_left_ == 0 ? end_deflated_frame(out) : send_deflated(false, false, out);
   }
   if (role_ == Role::server) return out.append_lent(piece);
@@ -432,16 +460,16 @@ void Protocol::send_payload(Bytes piece, ByteQueue& out) {
 // ---- Compressing
 
 bool Protocol::deflates(std::uint64_t message_bytes) const {
-  return compression_.use == Compression::Use::deflate && message_bytes != 0 &&
+  return use() == Compression::Use::deflate && message_bytes != 0 &&
          message_bytes >= limits_->compression.message_bytes_min;
 }
 
 // Without memory for it a message is sent as it is.
 bool Protocol::take_deflater() {
-  std::unique_ptr<Deflater>& deflater = compression_.deflater;
+  std::unique_ptr<Deflater>& deflater = compression_->deflater;
   if (deflater != nullptr) return true;
   const CompressionSettings& settings = limits_->compression;
-  deflater = settings.pool->take_deflater(compression_.sends.window_bits, settings.level);
+  deflater = settings.pool->take_deflater(compression_->sends.window_bits, settings.level);
   return deflater != nullptr;
 }
 
@@ -450,12 +478,12 @@ bool Protocol::send_deflated_message(MessageType type, Bytes payload, ByteQueue&
   if (!take_deflater()) return false;
   sending_type_ = type;
   sending_first_ = true;
-  Deflater& deflater = *compression_.deflater;
+  Deflater& deflater = *compression_->deflater;
   deflater.feed(payload);
   const MutableBytes room = limits_->compression.pool->deflate_buffer();
   const Deflater::Result result = deflater.deflate(room, true);
   // The receiver's context has what the messages before it were: nothing can be taken back then.
-  if (!compression_.sends.context_takeover && !result.more && result.size >= payload.size()) {
+  if (!compression_->sends.context_takeover && !result.more && result.size >= payload.size()) {
     end_deflated();
     return false;
   }
@@ -474,7 +502,7 @@ void Protocol::end_deflated_frame(ByteQueue& out) {
 void Protocol::send_deflated(bool flush, bool end, ByteQueue& out) {
   const MutableBytes room = limits_->compression.pool->deflate_buffer();
   for (bool more = true; more;) {
-    const Deflater::Result result = compression_.deflater->deflate(room, flush);
+    const Deflater::Result result = compression_->deflater->deflate(room, flush);
     more = result.more;
     const bool last = end && !more;
     if (result.size != 0 || last) send_deflated_frame(room.first(result.size), last, out);
@@ -496,15 +524,15 @@ void Protocol::send_deflated_frame(Bytes payload, bool fin, ByteQueue& out) {
 
 void Protocol::end_deflated() {
   deflating_ = false;
-  compression_.deflater->end_message();
-  if (compression_.sends.context_takeover) return;
-  limits_->compression.pool->give_back(std::move(compression_.deflater));
+  compression_->deflater->end_message();
+  if (compression_->sends.context_takeover) return;
+  limits_->compression.pool->give_back(std::move(compression_->deflater));
 }
 
 void Protocol::give_back_streams() {
-  if (limits_->compression.pool == nullptr) return;
-  limits_->compression.pool->give_back(std::move(compression_.inflater));
-  limits_->compression.pool->give_back(std::move(compression_.deflater));
+  if (compression_ == nullptr || limits_->compression.pool == nullptr) return;
+  limits_->compression.pool->give_back(std::move(compression_->inflater));
+  limits_->compression.pool->give_back(std::move(compression_->deflater));
 }
 
 }  // namespace sluice::ws

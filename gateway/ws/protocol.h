@@ -93,9 +93,10 @@ struct Event {
 class Protocol {
  public:
   // `limits` outlives the protocol.
-  Protocol(Role role, const ProtocolLimits& limits, Compression compression = {})
-      : limits_(&limits), compression_(std::move(compression)), role_(role) {}
-  ~Protocol() { give_back_streams(); }
+  Protocol(Role role, const ProtocolLimits& limits, Compression compression = {});
+  ~Protocol();
+  Protocol(const Protocol&) = delete;
+  Protocol& operator=(const Protocol&) = delete;
 
   // The next bytes from the peer, in the place of whatever was left of the last ones. They are
   // unmasked in place, and must stay where they are until next_event() has returned nothing, or
@@ -105,7 +106,7 @@ class Protocol {
   // or a failure all further input is discarded (RFC 6455 1.4, 7.1.7).
   std::optional<Event> next_event();
   // The input that was not used yet, as it was received.
-  MutableBytes rest() const { return input_; }
+  MutableBytes rest() const { return in_ == nullptr ? MutableBytes() : in_->input; }
 
   // Each appends one frame to `out`. Data frames are ignored after send_close() (RFC 6455 5.5.1).
   // Text must be valid UTF-8 over the whole message. A message that is compressed may become
@@ -131,12 +132,15 @@ class Protocol {
   // characters; one that is not UTF-8 is left out.
   void send_close(std::uint16_t code, std::string_view reason, ByteQueue& out);
 
-  bool compresses() const { return compression_.use == Compression::Use::deflate; }
+  bool compresses() const { return use() == Compression::Use::deflate; }
   bool close_sent() const { return close_sent_; }
   // A message has begun and is not finished. False after a close or a failure: it never will be.
-  bool in_message() const { return in_message_; }
+  bool in_message() const { return in_ != nullptr && in_->in_message; }
   // A frame or a message has begun and is not finished, be it with one byte of a header.
-  bool receiving() const { return in_message_ || header_.begun() || state_ == State::control; }
+  bool receiving() const {
+    return in_ != nullptr &&
+           (in_->in_message || in_->header.begun() || in_->state == State::control);
+  }
 
   // Bytes on the wire of a frame that we send with that payload, header included.
   std::size_t frame_size(std::size_t payload_bytes) const {
@@ -152,6 +156,38 @@ class Protocol {
     std::uint8_t bytes[control_bytes_max];
   };
 
+  // What is known of the frame and the message that are being received.
+  struct Reception {
+    MutableBytes input;               // not used yet
+    std::uint64_t frame_left = 0;     // payload bytes of the present frame not yet received
+    std::uint64_t message_bytes = 0;  // announced by the frames of the present message so far
+    std::unique_ptr<ControlPayload> gathering;  // a control frame that is incomplete
+    std::unique_ptr<ControlPayload> delivered;  // what the last event points to; until receive()
+    std::uint32_t mask = 0;                     // of the present frame
+    std::uint32_t fragments = 0;                // frames of the present message so far
+    HeaderParser header;
+    std::uint8_t mask_offset = 0;  // where in the mask the next payload byte is
+    Utf8Validator utf8;
+    State state = State::header;
+    Opcode control_opcode = Opcode::close;  // of the present control frame
+    MessageType message_type = MessageType::binary;
+    bool frame_fin = false;        // of the present data frame
+    bool frame_started = false;    // a piece of the present data frame was delivered
+    bool message_started = false;  // a piece of the present message was delivered
+    bool in_message = false;
+    bool compressed = false;  // the present message is, as it comes
+
+    // All input was used, and nothing of it is missing.
+    bool idle() const {
+      return state == State::header && !header.begun() && !in_message && delivered == nullptr;
+    }
+  };
+
+  Compression::Use use() const {
+    return compression_ == nullptr ? Compression::Use::off : compression_->use;
+  }
+  static std::unique_ptr<Reception>& spare_reception();
+  void give_back_reception();
   FrameRules rules() const;
   std::optional<Event> begin_frame();
   void begin_data_frame(const FrameHeader& header);
@@ -188,31 +224,14 @@ class Protocol {
   static void append_masked(Bytes payload, std::uint32_t mask, std::size_t offset, ByteQueue& out);
 
   const ProtocolLimits* limits_;
-  Compression compression_;
-  MutableBytes input_;
-  std::uint64_t frame_left_ = 0;     // payload bytes of the present frame not yet received
-  std::uint64_t message_bytes_ = 0;  // announced by the frames of the present message so far
-  // Only while a control frame is incomplete, so that idle connections hold no memory for it.
-  std::unique_ptr<ControlPayload> gathering_;
-  std::unique_ptr<ControlPayload> delivered_;  // what the last event points to; until receive()
+  std::unique_ptr<Compression> compression_;  // null: off
+  // Only while something is incomplete, so that idle connections hold no memory for it.
+  std::unique_ptr<Reception> in_;
   std::uint64_t sending_left_ = 0;   // payload bytes of the frame that is being sent in pieces
   std::uint32_t sending_mask_ = 0;   // of that frame, as a client
   std::uint8_t sending_offset_ = 0;  // where in that mask the next byte is
-  std::uint32_t mask_ = 0;           // of the present frame
-  std::uint32_t fragments_ = 0;      // frames of the present message so far
-  HeaderParser header_;
-  std::uint8_t mask_offset_ = 0;  // where in the mask the next payload byte is
-  Utf8Validator utf8_;
   Role role_;
-  State state_ = State::header;
-  Opcode control_opcode_ = Opcode::close;  // of the present control frame
-  MessageType message_type_ = MessageType::binary;
   MessageType sending_type_ = MessageType::binary;  // of the message that is sent in pieces
-  bool frame_fin_ : 1 = false;                      // of the present data frame
-  bool frame_started_ : 1 = false;    // a piece of the present data frame was delivered
-  bool message_started_ : 1 = false;  // a piece of the present message was delivered
-  bool in_message_ : 1 = false;
-  bool compressed_ : 1 = false;     // the present message is, as it comes
   bool deflating_ : 1 = false;      // the frame that is being sent in pieces is compressed here
   bool sending_fin_ : 1 = false;    // it is the last of its message
   bool sending_first_ : 1 = false;  // nothing of the message has left yet
@@ -220,6 +239,6 @@ class Protocol {
 };
 
 // One a connection, idle ones included.
-static_assert(sizeof(Protocol) <= 136);
+static_assert(sizeof(Protocol) <= 40);
 
 }  // namespace sluice::ws

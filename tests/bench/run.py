@@ -18,6 +18,7 @@ import resource
 import shutil
 import signal
 import socket
+import ssl
 import statistics
 import struct
 import subprocess
@@ -38,7 +39,9 @@ WORKLOADS = [
 ]
 TARGET = (20, 16, 200)
 TARGET_RATIO = 0.75
-IDLE_BYTES_MAX = 1024
+IDLE_BYTES_MAX = 512
+TLS_IDLE_BYTES_MAX = 12 * 1024
+TLS_IDLE_CONNECTIONS = 2000
 
 CONFIG = """\
 workers: 1
@@ -581,6 +584,43 @@ def idle_memory(bench, connections):
             return (user_memory(server.pid) - before) / connections
 
 
+UPGRADE = (
+    b"GET /echo HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+)
+MASKED_HI = b"\x81\x82\0\0\0\0Hi"
+
+
+def tls_echo(port):
+    """A WebSocket over TLS on which one message was echoed."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    client = context.wrap_socket(socket.create_connection(("127.0.0.1", port)))
+    client.sendall(UPGRADE)
+    answer = b""
+    while not answer.endswith(b"\r\n\r\n"):
+        answer += client.recv(4096)
+    client.sendall(MASKED_HI)
+    if not answer.startswith(b"HTTP/1.1 101 ") or client.recv(4) != b"\x81\x02Hi":
+        raise Failure(f"no echo over TLS: {answer}")
+    return client
+
+
+def tls_idle_memory(bench, connections):
+    """The same as idle_memory() for connections with TLS."""
+    with bench.tls_gateway() as server:
+        clients = [tls_echo(server.port) for _ in range(10)]
+        time.sleep(0.3)
+        before = user_memory(server.pid)
+        clients += [tls_echo(server.port) for _ in range(connections)]
+        time.sleep(0.5)
+        each = (user_memory(server.pid) - before) / connections
+        for client in clients:
+            client.close()
+        return each
+
+
 def idle_heap(bench, connections):
     """Heap blocks for each connection: their bytes, and how many there are of each size class."""
     path = bench.work / "heap"
@@ -613,6 +653,9 @@ def memory_part(bench, arguments):
     print(f"  {each:.0f} B each   target {IDLE_BYTES_MAX}: {'met' if met else 'MISSED'}")
     some = min(connections, 2000)
     print_heap(some, *idle_heap(bench, some))
+    each = tls_idle_memory(bench, TLS_IDLE_CONNECTIONS)
+    met = "met" if each <= TLS_IDLE_BYTES_MAX else "MISSED"
+    print(f"  with TLS: {each:.0f} B each   target {TLS_IDLE_BYTES_MAX}: {met}")
     sys.stdout.flush()
 
 
@@ -758,6 +801,10 @@ def smoke(bench):
         heap_bytes, _ = idle_heap(bench, 500)
         return 100 < heap_bytes <= IDLE_BYTES_MAX, f"{heap_bytes:.0f} B of heap each"
 
+    def tls_memory():
+        each = tls_idle_memory(bench, 200)
+        return 1000 < each <= TLS_IDLE_BYTES_MAX, f"{each:.0f} B each"
+
     def allocations():
         each = allocations_per_message(bench, 10000)
         # A timer or a log line may take a block now and then; an echo may not.
@@ -784,7 +831,8 @@ def smoke(bench):
     check("a TCP relay", tcp)
     check("compressed echoes", compressed)
     check("echoes over TLS", encrypted)
-    check("idle connections cost at most 1 KiB of heap", memory)
+    check(f"idle connections cost at most {IDLE_BYTES_MAX} B of heap", memory)
+    check("idle connections with TLS cost at most 12 KiB", tls_memory)
     check("an echo makes no heap allocation", allocations)
     check("an echo makes one read and one write", calls)
     with bench.gateway() as open_gateway:

@@ -223,7 +223,7 @@ class House {
   }
   ~House() {
     worker.reset();
-    uv_run(loop().raw(), UV_RUN_NOWAIT);  // handles close in a turn
+    loop().turn();  // handles close in a turn
     require(cast.relays.empty() && cast.bridges.empty(), "nobody is left behind the routes");
   }
   House(const House&) = delete;
@@ -240,7 +240,7 @@ class House {
     for (Client& client : clients) {
       if (client.wire.transport != nullptr) client.wire.transport->turn(bytes_max);
     }
-    uv_run(loop().raw(), UV_RUN_NOWAIT);
+    loop().turn();
     for (FuzzBridge* bridge : cast.bridges) bridge->look();
   }
   void wait(std::uint64_t ms) {

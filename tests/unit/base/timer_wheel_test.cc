@@ -58,6 +58,39 @@ TEST_CASE("a deadline fires once, never early and at most a tick late") {
   }
 }
 
+TEST_CASE("a deadline that is kept in ticks fires when it is over, as one in milliseconds does") {
+  for (const std::uint64_t delay_ms : {0, 1, 54, 55, 56, 100, 1000, 51'200, 200'000}) {
+    CAPTURE(delay_ms);
+    std::uint64_t clock = 12'345;
+    TimerWheel wheel(clock);
+    std::uint64_t fired_ms = 0;
+    Deadline deadline([&] { fired_ms = wheel.now_ms(); });
+    const TimerWheel::Tick due = wheel.after(delay_ms);
+    wheel.set(deadline, due);
+    CHECK(wheel.now() < due);
+    while (deadline.fired == 0 && clock < 12'345 + delay_ms + 1000) wheel.advance(++clock);
+    CHECK(wheel.now() == due);
+    CHECK(fired_ms > 12'345 + delay_ms);
+    CHECK(fired_ms <= 12'345 + delay_ms + tick);
+  }
+}
+
+TEST_CASE("a deadline is hastened, and never put off") {
+  std::uint64_t clock = 0;
+  TimerWheel wheel(clock);
+  Deadline deadline;
+  wheel.hasten(deadline, wheel.after(1'000));
+  wheel.hasten(deadline, wheel.after(5'000));
+  wheel.hasten(deadline, TimerWheel::Tick::never);
+  turn(wheel, clock, 1'100);
+  CHECK(deadline.fired == 1);
+  wheel.hasten(deadline, wheel.after(5'000));
+  wheel.hasten(deadline, wheel.after(200));
+  turn(wheel, clock, 400);
+  CHECK(deadline.fired == 2);
+  CHECK(wheel.after(~std::uint64_t{0} / 2) < TimerWheel::Tick::never);
+}
+
 TEST_CASE("what is due after several rounds of the wheel waits for its own") {
   std::uint64_t clock = 0;
   TimerWheel wheel(clock);

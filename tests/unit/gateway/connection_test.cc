@@ -413,6 +413,12 @@ TEST_CASE("what waits for the upstream is shown for the route's connections") {
              std::to_string(slot.upstream_tls_bytes.get()) + ";";
   });
   CHECK(shown == "700 70;");
+  const metrics::RouteCounters& route = house.counters->routes[0];
+  CHECK(route.connections_active[0].get() == 1);
+  house.script.last->set_upstream_buffered(0, 0);
+  house.counters->connections.for_each(
+      [](const metrics::ConnectionSlot&) { FAIL_CHECK("nothing waits any more"); });
+  CHECK(route.connections_active[0].get() == 1);
   client->close();
   house.until([&] { return house.script.alive == 0; });
   house.script.told.clear();

@@ -218,6 +218,9 @@ class House {
     std::size_t live = 0;
     counters->connections.for_each([&](const metrics::ConnectionSlot&) { ++live; });
     CHECK(live == 0);
+    for (const auto& route : counters->routes) {
+      CHECK(route.connections_active[0].get() + route.connections_active[1].get() == 0);
+    }
     worker.reset();
     CHECK(relay.alive == 0);
     CHECK(loop.loop.close().has_value());

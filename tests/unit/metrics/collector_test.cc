@@ -26,6 +26,17 @@ Number& closed(RouteCounters& route, Initiator initiator, CloseReason reason) {
       .connections_closed[static_cast<std::size_t>(initiator)][static_cast<std::size_t>(reason)];
 }
 
+// A WebSocket for which something waits.
+ConnectionSlot& take(WorkerCounters& worker, std::uint32_t route, bool tls) {
+  if (route < worker.routes.size()) worker.routes[route].connections_active[tls ? 1 : 0].add();
+  return worker.connections.take(route);
+}
+
+void give_back(WorkerCounters& worker, ConnectionSlot& slot, bool tls) {
+  worker.routes[slot.route.load()].connections_active[tls ? 1 : 0].subtract();
+  worker.connections.give_back(slot);
+}
+
 Number& handshakes(RouteCounters& route, HandshakeResult result) {
   return route.handshakes[static_cast<std::size_t>(result)];
 }
@@ -76,7 +87,7 @@ void play_small_scene(Scene& scene) {
   first.duration.observe(duration_bounds_ms, 1'500);
   first.ping_rtt.observe(ping_rtt_bounds_us, 700);
 
-  ConnectionSlot& slot = scene.workers[1].connections.take(0, true);
+  ConnectionSlot& slot = take(scene.workers[1], 0, true);
   slot.buffered_bytes.set(300'000);
   slot.buffered_tls_bytes.set(16'000);
   slot.inbound_bytes.set(12);
@@ -132,7 +143,7 @@ TEST_CASE("the numbers of all workers are added up by route") {
 TEST_CASE("bufferedAmount is shown as sum, as maximum and as a distribution over live sockets") {
   Scene scene(2, {"/a", "/b"});
   const auto hold = [&](std::size_t worker, std::uint64_t app, std::uint64_t tls) {
-    ConnectionSlot& slot = scene.workers[worker].connections.take(1, tls > 0);
+    ConnectionSlot& slot = take(scene.workers[worker], 1, tls > 0);
     slot.buffered_bytes.set(app);
     slot.buffered_tls_bytes.set(tls);
     slot.inbound_bytes.set(7);
@@ -174,7 +185,7 @@ TEST_CASE("bufferedAmount is shown as sum, as maximum and as a distribution over
 TEST_CASE("what waits for the upstream counts together with what was not handled yet") {
   Scene scene(1, {"/a"});
   const auto hold = [&](std::uint64_t inbound, std::uint64_t app, std::uint64_t tls) {
-    ConnectionSlot& slot = scene.workers[0].connections.take(0, false);
+    ConnectionSlot& slot = take(scene.workers[0], 0, false);
     slot.inbound_bytes.set(inbound);
     slot.upstream_bytes.set(app);
     slot.upstream_tls_bytes.set(tls);
@@ -261,19 +272,23 @@ TEST_CASE("upstreams are told apart, and the endpoints of each") {
 
 TEST_CASE("the distribution of bufferedAmount is of the present: it shrinks again") {
   Scene scene(1, {"/a"});
-  ConnectionSlot& slot = scene.workers[0].connections.take(0, false);
+  ConnectionSlot& slot = take(scene.workers[0], 0, false);
   slot.buffered_bytes.set(5'000);
   const Labels labels = {{"route", "/a"}, {"direction", "upstream_to_client"}};
   const char* count = "sluice_connection_buffered_amount_bytes_count";
   CHECK(Exposition(collect(scene.sources)).value(count, labels) == 1);
-  scene.workers[0].connections.give_back(slot);
+  scene.workers[0].connections.give_back(slot);  // all of it was taken
+  const Exposition text(collect(scene.sources));
+  CHECK(text.value(count, labels) == 1);
+  CHECK(text.value("sluice_connection_buffered_amount_bytes_sum", labels) == 0);
+  scene.route(0, 0).connections_active[0].subtract();
   CHECK(Exposition(collect(scene.sources)).value(count, labels) == 0);
 }
 
 TEST_CASE("each direction's pauses are told apart") {
   Scene scene(1, {"/a"});
   RouteCounters& route = scene.route(0, 0);
-  ConnectionSlot& slot = scene.workers[0].connections.take(0, false);
+  ConnectionSlot& slot = take(scene.workers[0], 0, false);
   slot.read_paused.store(true);
   route.pauses.add(3);
   route.resumes.add(2);
@@ -402,8 +417,8 @@ TEST_CASE("a gateway without routes and traffic is scraped as well") {
 
 TEST_CASE("a slot of a route that is not configured is left out") {
   Scene scene(1, {"/a"});
-  scene.workers[0].connections.take(1, false);  // the route "none"
-  scene.workers[0].connections.take(99, false);
+  take(scene.workers[0], 1, false);  // the route "none"
+  take(scene.workers[0], 99, false);
   CHECK(Exposition(collect(scene.sources)).total("sluice_connections_active") == 0);
 }
 
@@ -426,7 +441,7 @@ TEST_CASE("a route costs a bounded number of series, and traffic does not add to
 
   const std::size_t before = series(one);
   for (std::uint32_t i = 0; i < 1000; ++i) {
-    one.workers[0].connections.take(0, false).buffered_bytes.set(i * 1000);
+    take(one.workers[0], 0, false).buffered_bytes.set(i * 1000);
     one.route(0, 0).ping_rtt.observe(ping_rtt_bounds_us, i * 10'000);
     one.route(0, 0).traffic[client_to_upstream].text_frames.add();
   }
@@ -463,14 +478,14 @@ TEST_CASE("scrapes while workers open and close connections see counters that on
       if (open.size() == open_max || (turn % 5 == 0 && !open.empty())) {
         closed(worker.routes[open.back()->route.load()], Initiator::client, CloseReason::normal)
             .add();
-        worker.connections.give_back(*open.back());
+        give_back(worker, *open.back(), false);
         open.pop_back();
         continue;
       }
       const auto route = static_cast<std::uint32_t>(turn % 2);
       worker.routes[route].connections_opened.add();
       worker.routes[route].handshake_duration.observe(handshake_bounds_us, turn);
-      open.push_back(&worker.connections.take(route, turn % 3 == 0));
+      open.push_back(&take(worker, route, false));
       open.back()->buffered_bytes.set(turn);
       open.back()->paused.store(turn > 1000, std::memory_order_relaxed);
     }

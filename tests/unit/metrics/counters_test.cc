@@ -92,14 +92,13 @@ TEST_CASE("a histogram counts a value that equals a bound under that bound") {
   CHECK(histogram.sum.get() == 62);
 }
 
-TEST_CASE("a slot is live from take to give_back, with the connection's route and TLS") {
+TEST_CASE("a slot is live from take to give_back, with the connection's route") {
   ConnectionTable table;
   CHECK(count_live(table) == 0);
-  ConnectionSlot& slot = table.take(3, true);
+  ConnectionSlot& slot = table.take(3);
   table.for_each([&slot](const ConnectionSlot& seen) {
     CHECK(&seen == &slot);
     CHECK(seen.route.load() == 3);
-    CHECK(seen.tls.load());
   });
   CHECK(count_live(table) == 1);
   table.give_back(slot);
@@ -108,7 +107,7 @@ TEST_CASE("a slot is live from take to give_back, with the connection's route an
 
 TEST_CASE("a slot that is used again carries nothing of its last connection") {
   ConnectionTable table;
-  ConnectionSlot& first = table.take(1, true);
+  ConnectionSlot& first = table.take(1);
   first.buffered_bytes.set(10);
   first.buffered_tls_bytes.set(20);
   first.inbound_bytes.set(30);
@@ -116,10 +115,9 @@ TEST_CASE("a slot that is used again carries nothing of its last connection") {
   first.read_paused.store(true);
   table.give_back(first);
 
-  ConnectionSlot& second = table.take(2, false);
+  ConnectionSlot& second = table.take(2);
   REQUIRE(&second == &first);
   CHECK(second.route.load() == 2);
-  CHECK_FALSE(second.tls.load());
   CHECK(second.buffered_bytes.get() == 0);
   CHECK(second.buffered_tls_bytes.get() == 0);
   CHECK(second.inbound_bytes.get() == 0);
@@ -132,7 +130,7 @@ TEST_CASE("the table grows, keeps every slot in its place and uses the free ones
   std::set<ConnectionSlot*> all;
   std::vector<ConnectionSlot*> open;
   for (std::uint32_t i = 0; i < 1000; ++i) {
-    ConnectionSlot& slot = table.take(i, false);
+    ConnectionSlot& slot = table.take(i);
     CHECK(all.insert(&slot).second);
     open.push_back(&slot);
   }
@@ -141,7 +139,7 @@ TEST_CASE("the table grows, keeps every slot in its place and uses the free ones
 
   for (std::size_t i = 0; i < 500; ++i) table.give_back(*open[i * 2]);
   CHECK(count_live(table) == 500);
-  for (std::size_t i = 0; i < 500; ++i) CHECK(all.count(&table.take(0, false)) == 1);
+  for (std::size_t i = 0; i < 500; ++i) CHECK(all.count(&table.take(0)) == 1);
   CHECK(count_live(table) == 1000);
 }
 
@@ -149,15 +147,15 @@ TEST_CASE("past its capacity the table hands out one slot that is not counted") 
   constexpr std::size_t capacity = 256 * 4096;
   ConnectionTable table;
   ConnectionSlot* last = nullptr;
-  for (std::size_t i = 0; i < capacity; ++i) last = &table.take(0, false);
-  ConnectionSlot& uncounted = table.take(0, false);
-  CHECK(&table.take(0, false) == &uncounted);
+  for (std::size_t i = 0; i < capacity; ++i) last = &table.take(0);
+  ConnectionSlot& uncounted = table.take(0);
+  CHECK(&table.take(0) == &uncounted);
   CHECK(count_live(table) == capacity);
 
   table.give_back(*last);
   table.give_back(uncounted);  // does not make it a free slot
-  CHECK(&table.take(0, false) == last);
-  CHECK(&table.take(0, false) == &uncounted);
+  CHECK(&table.take(0) == last);
+  CHECK(&table.take(0) == &uncounted);
 }
 
 }  // namespace sluice::metrics

@@ -8,6 +8,7 @@
 #include <cstring>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -24,8 +25,9 @@ class Scene final : private Session::Owner {
     route.keepalive.ping_interval_ms = 0;
     if (adjust) adjust(route);
     settings = std::make_unique<SessionSettings>(route);
-    session = std::make_unique<Session>(ws::Role::server, *settings, transport, wheel, counters,
-                                        slot, static_cast<Session::Owner&>(*this));
+    context.emplace(*settings, wheel, counters);
+    session = std::make_unique<Session>(ws::Role::server, *context, transport,
+                                        static_cast<Session::Owner&>(*this));
   }
 
   // ---- What the client does. Each is one turn of the loop, to its end.
@@ -122,7 +124,8 @@ class Scene final : private Session::Owner {
   std::uint64_t clock_ms = 1'000'000;
   TimerWheel wheel{clock_ms};
   metrics::RouteCounters counters;
-  metrics::ConnectionSlot slot;
+  std::optional<SessionContext> context;
+  Session::Waiting waiting;  // as the owner was last told
   WebSocketPeer client;
   std::unique_ptr<Session> session;
   std::function<void(MessageType, std::string_view)> on_message;
@@ -173,11 +176,19 @@ class Scene final : private Session::Owner {
     if (on_drain) on_drain();
   }
   void on_session_wake() override { woken_ = true; }
+  void on_session_waiting() override { waiting = session->waiting(); }
+  TimerWheel::Entry& session_deadline() override { return deadline_; }
   void on_session_end() override {
     CHECK(session->ready_state() == ReadyState::closed);
     tell("end");
   }
 
+  struct Deadline final : TimerWheel::Entry {
+    explicit Deadline(Scene& owner) : scene(owner) {}
+    void on_deadline() override { scene.session->on_deadline(); }
+    Scene& scene;
+  };
+  Deadline deadline_{*this};
   std::string told_;
   ReadyState state_ = ReadyState::open;
   bool inside_call_ = false;

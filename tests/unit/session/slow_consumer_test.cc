@@ -55,12 +55,12 @@ TEST_CASE("over the high watermark the client is not read, under the low one it 
   CHECK(scene.transport.reading);
   send_98(scene, 1);
   CHECK_FALSE(scene.transport.reading);
-  CHECK(scene.slot.paused.load());
-  CHECK(scene.slot.read_paused.load());
+  CHECK(scene.waiting.paused);
+  CHECK(scene.waiting.read_paused);
 
   scene.client_reads(778);  // 1078 - 778 = 300, the low watermark
   CHECK(scene.transport.reading);
-  CHECK_FALSE(scene.slot.paused.load());
+  CHECK_FALSE(scene.waiting.paused);
   CHECK(scene.told() == "drain");
 }
 
@@ -121,7 +121,7 @@ TEST_CASE("a socket that has ended does not go over the watermark any more") {
   scene.receive(scene.client.close(1000));
   CHECK(scene.end() == "client normal 1000 '' clean");
   CHECK(scene.session->buffered_amount() > 1000);
-  CHECK_FALSE(scene.slot.paused.load());
+  CHECK_FALSE(scene.waiting.paused);
   CHECK(scene.counters.pauses.get() == 0);
   CHECK(scene.counters.resumes.get() == 0);
 }
@@ -265,9 +265,9 @@ TEST_CASE("what TLS holds counts as buffered") {
   scene.transport.encrypted = 950;
   scene.turn();
   CHECK(scene.session->buffered_amount() == 98 + 950);
-  CHECK(scene.slot.buffered_bytes.get() == 98);
-  CHECK(scene.slot.buffered_tls_bytes.get() == 950);
-  CHECK(scene.slot.paused.load());
+  CHECK(scene.waiting.app_bytes == 98);
+  CHECK(scene.waiting.tls_bytes == 950);
+  CHECK(scene.waiting.paused);
 }
 
 TEST_CASE("reasons for not reading do not undo each other") {
@@ -300,7 +300,7 @@ TEST_CASE("resume() after the end leaves reading to whoever lingers, and the cou
   scene.transport.read(true);  // until the client closes too
   scene.resume();
   CHECK(scene.transport.reading);
-  CHECK_FALSE(scene.slot.read_paused.load());
+  CHECK_FALSE(scene.waiting.read_paused);
   CHECK(scene.counters.read_pauses.get() == 1);
   CHECK(scene.counters.read_resumes.get() == 1);
 }
@@ -320,10 +320,10 @@ TEST_CASE("what was received before a pause took effect waits, in order, and is 
   scene.receive(scene.client.text("one") + scene.client.text("two") + scene.client.text("three"));
   CHECK(scene.told() == "text 'one'");
   CHECK_FALSE(scene.transport.reading);
-  CHECK(scene.slot.inbound_bytes.get() == (6 + 3) + (6 + 5));
+  CHECK(scene.waiting.inbound_bytes == (6 + 3) + (6 + 5));
   scene.receive(scene.client.text("four"));  // TLS had it decrypted already
   CHECK(scene.told().empty());
-  CHECK(scene.slot.inbound_bytes.get() == 9 + 11 + 10);
+  CHECK(scene.waiting.inbound_bytes == 9 + 11 + 10);
 
   for (const char* expected : {"text 'two'", "text 'three'", "text 'four'"}) {
     scene.resume();
@@ -331,7 +331,7 @@ TEST_CASE("what was received before a pause took effect waits, in order, and is 
     scene.turn();
     CHECK(scene.told() == expected);
   }
-  CHECK(scene.slot.inbound_bytes.get() == 0);
+  CHECK(scene.waiting.inbound_bytes == 0);
   scene.resume();
   scene.turn();
   CHECK(scene.transport.reading);

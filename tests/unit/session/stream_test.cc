@@ -51,7 +51,7 @@ TEST_CASE("a message larger than any buffer is never gathered") {
   std::string frame = scene.client.binary(letters(300'000));
   for (std::size_t at = 0; at < frame.size(); at += 65'536) {
     scene.receive(frame.substr(at, 65'536));
-    CHECK(scene.slot.inbound_bytes.get() == 0);
+    CHECK(scene.waiting.inbound_bytes == 0);
   }
   CHECK(scene.in().binary_messages.get() == 1);
   CHECK(scene.in().message_size.sum.get() == 300'000);

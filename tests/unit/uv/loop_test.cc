@@ -273,3 +273,49 @@ TEST_CASE("a signal is told on the loop's thread, each time") {
   loop.run();
   CHECK(count == 2);
 }
+
+TEST_CASE("a handle on libuv's loop that an event of ours starts is called back") {
+  Loop loop;
+  Pair pair;
+  Pair other;
+  Watcher watcher;
+  uv::Poll poll(loop, pair.fds[0], watcher);
+  poll.watch(true, false);
+  auto* handle = new uv_poll_t;
+  watcher.then = [&] {
+    poll.watch(false, false);
+    uv_poll_init(loop.raw(), handle, other.fds[0]);
+    handle->data = &loop;
+    uv_poll_start(handle, UV_READABLE, [](uv_poll_t* called, int, int) {
+      uv_poll_stop(called);
+      static_cast<Loop*>(called->data)->stop();
+    });
+  };
+  (void)!::write(pair.fds[1], "x", 1);
+  (void)!::write(other.fds[1], "x", 1);
+  bool late = false;
+  uv::Timer deadline(loop, [&] {
+    late = true;
+    loop.stop();
+  });
+  deadline.start(5'000);
+  loop.run();
+  CHECK_FALSE(late);
+  uv_close(reinterpret_cast<uv_handle_t*>(handle),
+           [](uv_handle_t* closed) { delete reinterpret_cast<uv_poll_t*>(closed); });
+}
+
+TEST_CASE("a poll that is destroyed in the event of another hears nothing any more") {
+  Loop loop;
+  Pair pairs[2];
+  Watcher watchers[2];
+  std::unique_ptr<uv::Poll> polls[2];
+  for (std::size_t i = 0; i < 2; ++i) {
+    polls[i] = std::make_unique<uv::Poll>(loop, pairs[i].fds[0], watchers[i]);
+    polls[i]->watch(true, false);
+    watchers[i].then = [&polls, i] { polls[1 - i].reset(); };
+    (void)!::write(pairs[i].fds[1], "x", 1);
+  }
+  loop.turn();
+  CHECK(watchers[0].calls + watchers[1].calls == 1);
+}
