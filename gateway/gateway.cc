@@ -306,7 +306,9 @@ std::vector<Error> Gateway::listen() {
   std::vector<Error> errors;
   for (std::size_t i = 0; i < config_.listeners.size(); ++i) {
     const config::Listener& listener = config_.listeners[i];
-    auto opened = open_listener(listener.address, static_cast<int>(listener.backlog), i);
+    auto opened = open_listener(
+        listener.address,
+        {.backlog = static_cast<int>(listener.backlog), .reuse_port = listener.reuse_port}, i);
     if (opened) {
       listeners_.push_back(std::move(*opened));
     } else {
@@ -318,15 +320,16 @@ std::vector<Error> Gateway::listen() {
 }
 
 Result<std::unique_ptr<net::Listener>> Gateway::open_listener(const std::string& address,
-                                                              int backlog, std::size_t index) {
+                                                              const net::Listener::Options& options,
+                                                              std::size_t index) {
   const auto parsed = net::Address::parse(address);
   if (!parsed) return tl::unexpected(parsed.error());
-  return net::Listener::open(loop_, *parsed, backlog, index, *this);
+  return net::Listener::open(loop_, *parsed, options, index, *this);
 }
 
 void Gateway::open_services(std::vector<Error>& errors) {
   const auto open = [&](const std::string& address, std::unique_ptr<Service> service) {
-    auto opened = open_listener(address, 128, 0);
+    auto opened = open_listener(address, {.backlog = 128}, 0);
     if (!opened) {
       errors.push_back(opened.error());
       return std::unique_ptr<Service>();

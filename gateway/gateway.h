@@ -68,7 +68,8 @@ class Gateway final : private net::Listener::Owner {
   void run_worker(Thread& thread, std::promise<Result<>> ready);
   Result<> add_routes(Thread& thread);
   void add_target(Thread& thread, ServedRoute& route);
-  Result<std::unique_ptr<net::Listener>> open_listener(const std::string& address, int backlog,
+  Result<std::unique_ptr<net::Listener>> open_listener(const std::string& address,
+                                                       const net::Listener::Options& options,
                                                        std::size_t index);
   void open_services(std::vector<Error>& errors);
   void serve_metrics();

@@ -180,6 +180,15 @@ std::vector<Address> addresses(const Config& config, const Node& root) {
   return all;
 }
 
+void check_shared_ports(const Config& config, const Node& root, Findings& findings) {
+  for (std::size_t i = 0; i < config.listeners.size(); ++i) {
+    const Listener& listener = config.listeners[i];
+    if (!listener.reuse_port || !listener.address.starts_with("unix:")) continue;
+    findings.add(root.find("listeners")->items[i].find("reuse_port")->at,
+                 "a unix socket cannot be shared: leave out \"reuse_port\"");
+  }
+}
+
 void check_addresses(const Config& config, const Node& root, Findings& findings) {
   const auto all = addresses(config, root);
   constexpr std::size_t listeners_max = 1024;  // bounds the comparison of all with all
@@ -225,6 +234,7 @@ void check_request_limits(const Config& config, const Node& root, Findings& find
 
 void check(const Config& config, const Node& root, Findings& findings) {
   check_addresses(config, root, findings);
+  check_shared_ports(config, root, findings);
   check_admin(config, root, findings);
   check_request_limits(config, root, findings);
   check_upstreams(config, root, findings);

@@ -33,6 +33,7 @@ struct Listener {
       address;  // "0.0.0.0:9998", "[::]:9998", "unix:/run/sluice.sock"; port 0 takes a free one
   std::optional<Tls> tls;
   std::uint32_t backlog = 4096;
+  bool reuse_port = false;  // other processes of the same user may listen there too
 };
 
 // What happens to a client that does not read what it is sent.

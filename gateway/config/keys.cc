@@ -42,6 +42,10 @@ void visit(Keys& keys, Listener& listener) {
   }
   keys.number({"backlog", "How many connections may wait to be accepted."}, listener.backlog,
               {Unit::count, 1, 65'535});
+  keys.flag({"reuse_port",
+             "Other processes of the same user may listen on the same address if they say so too; "
+             "the kernel spreads the clients over them. Not for unix sockets."},
+            listener.reuse_port);
 }
 
 void visit(Keys& keys, RequestLimits& requests) {

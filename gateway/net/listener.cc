@@ -30,9 +30,10 @@ bool is_stale(const Address& address) {
   return refused;
 }
 
-void prepare(int fd, const Address& address) {
+void prepare(int fd, const Address& address, bool reuse_port) {
   const int on = 1;
   setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+  if (reuse_port) setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on);
   // "[::]:80" and "0.0.0.0:80" can stand side by side.
   if (address.family() == AF_INET6) setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on);
   const std::string path = address.unix_path();
@@ -46,11 +47,12 @@ void prepare(int fd, const Address& address) {
 }  // namespace
 
 Result<std::unique_ptr<Listener>> Listener::open(uv::Loop& loop, const Address& address,
-                                                 int backlog, std::size_t index, Owner& owner) {
+                                                 const Options& options, std::size_t index,
+                                                 Owner& owner) {
   const int fd = ::socket(address.family(), SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   if (fd < 0) return fail_errno("listen on " + address.to_string(), errno);
-  prepare(fd, address);
-  if (::bind(fd, address.raw(), address.raw_size()) != 0 || ::listen(fd, backlog) != 0) {
+  prepare(fd, address, options.reuse_port);
+  if (::bind(fd, address.raw(), address.raw_size()) != 0 || ::listen(fd, options.backlog) != 0) {
     const int error = errno;
     ::close(fd);
     return fail_errno("listen on " + address.to_string(), error);

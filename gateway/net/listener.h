@@ -27,9 +27,15 @@ class Listener final : private uv::Poll::Owner {
     ~Owner() = default;
   };
 
+  struct Options {
+    int backlog;              // how many connections may wait to be accepted
+    bool reuse_port = false;  // SO_REUSEPORT: shared with others that set it
+  };
+
   // Binds and listens, but accepts nothing before start(). `index` is the owner's to use.
-  static Result<std::unique_ptr<Listener>> open(uv::Loop& loop, const Address& address, int backlog,
-                                                std::size_t index, Owner& owner);
+  static Result<std::unique_ptr<Listener>> open(uv::Loop& loop, const Address& address,
+                                                const Options& options, std::size_t index,
+                                                Owner& owner);
   ~Listener();
 
   void start();

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import path from 'node:path';
 import { test } from 'node:test';
-import { Client, WebSocket } from '../support/client.mjs';
+import { Client, WebSocket, serveHonestClient } from '../support/client.mjs';
 import { Gateway, echoConfig, request, temporaryFolder, testPlugin, until, withGateway }
   from '../support/gateway.mjs';
 import { RawSocket, closeFrame, frame, upgrade } from '../support/raw.mjs';
@@ -37,6 +37,27 @@ test('every socket gets 1001', async () => {
       assert.deepEqual([log.initiator, log.reason, log.clean], ['gateway', 'drain', true]);
     }
     assert.equal((await draining(gateway)).connections, 20);
+  });
+});
+
+test('on a shared port the next process takes over before the last one ends', async () => {
+  const shared = (port) => echoConfig({ listeners: [{ address: `127.0.0.1:${port}`, reuse_port: true }] });
+  const accepted = async (gateway) => (await gateway.metrics()).get('sluice_connections_opened_total');
+  await withGateway(shared(0), async (last) => {
+    const early = await Client.open(last.url());
+    await withGateway(shared(last.listeners[0].port), async (next) => {
+      await until(async () => {
+        await serveHonestClient(last);
+        return await accepted(last) > 1 && await accepted(next) > 0;
+      }, 'both have clients');
+      last.kill();
+      assert.equal((await early.end()).code, 1001);
+      await last.waitExit();
+
+      const before = await accepted(next);
+      for (let i = 0; i < 20; ++i) await serveHonestClient(last); // at the address of both
+      assert.equal(await accepted(next), before + 20);
+    });
   });
 });
 

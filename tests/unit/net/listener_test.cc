@@ -41,8 +41,9 @@ struct Door final : Listener::Owner {
   std::size_t shed = 0;
 };
 
-Result<std::unique_ptr<Listener>> open(TestLoop& loop, const std::string& address, Door& door) {
-  return Listener::open(loop.loop, Address::parse(address).value(), 16, 7, door);
+Result<std::unique_ptr<Listener>> open(TestLoop& loop, const std::string& address, Door& door,
+                                       const Listener::Options& options = {.backlog = 16}) {
+  return Listener::open(loop.loop, Address::parse(address).value(), options, 7, door);
 }
 
 int connect_to(const Address& address) {
@@ -112,6 +113,28 @@ TEST_CASE("an address in use is an error that names it") {
   const auto second = open(loop, address, door);
   REQUIRE_FALSE(second.has_value());
   CHECK(second.error().message == "listen on " + address + ": Address already in use");
+}
+
+TEST_CASE("an address is shared by those who all want it shared, and its clients are too") {
+  TestLoop loop;
+  Door first_door, second_door;
+  const Listener::Options shared{.backlog = 64, .reuse_port = true};
+  auto first = open(loop, "127.0.0.1:0", first_door, shared);
+  REQUIRE(first.has_value());
+  const Address address = (*first)->address();
+  CHECK_FALSE(open(loop, address.to_string(), second_door).has_value());
+  auto second = open(loop, address.to_string(), second_door, shared);
+  REQUIRE(second.has_value());
+  (*first)->start();
+  (*second)->start();
+
+  // The kernel chooses by a hash of the client's port: that 64 of them all fall to one has a chance
+  // of 2 to the power of -63.
+  std::vector<std::unique_ptr<ClientEnd>> clients;
+  for (int i = 0; i < 64; ++i) clients.push_back(std::make_unique<ClientEnd>(connect_to(address)));
+  loop.run_until([&] { return first_door.accepted.size() + second_door.accepted.size() == 64; });
+  CHECK(!first_door.accepted.empty());
+  CHECK(!second_door.accepted.empty());
 }
 
 TEST_CASE("IPv4 and IPv6 may have the same port side by side") {
