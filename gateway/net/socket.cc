@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <cassert>
 #include <cerrno>
 
 namespace sluice::net {
@@ -42,6 +43,7 @@ Socket::Socket(uv::Loop& loop, IoBuffers& buffers, int fd, Transport::Owner& own
 }
 
 Socket::~Socket() {
+  assert(!flushed_soon_);
   poll_.watch(false, false);
   ::close(poll_.fd());
 }

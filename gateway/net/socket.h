@@ -1,7 +1,6 @@
 // Socket: a connected non-blocking socket on a loop; the part that plain and TLS transports share.
 #pragma once
 
-#include <cassert>
 #include <cstdint>
 #include <memory>
 #include <vector>
@@ -32,6 +31,7 @@ struct IoBuffers {
 // Owns the fd. The parts of Transport that are the same with and without TLS.
 class Socket : public Transport, private uv::Poll::Owner {
  public:
+  // Not inside of an on_receive(), whosever it is.
   ~Socket() override;
   void set_owner(Transport::Owner& owner) override { owner_ = &owner; }
   void read(bool wanted) override;
@@ -48,8 +48,6 @@ class Socket : public Transport, private uv::Poll::Owner {
 
  protected:
   Socket(uv::Loop& loop, IoBuffers& buffers, int fd, Transport::Owner& owner);
-  // Not inside of an on_receive(), whosever it is.
-  ~Socket() override { assert(!flushed_soon_); }
 
   // Bytes have come from the kernel.
   virtual void on_read(MutableBytes bytes) = 0;
