@@ -150,9 +150,10 @@ if (memoryIsOurs) {
         for (let i = 0; i < 12; ++i) {
           const socket = await RawSocket.open(gateway.listeners[0], '/flood');
           socket.socket.pause();
-          socket.write(frame('text', '16 1048576'));
           slow.push(socket);
         }
+        // Only now: the first ones fill so much that the last would be refused.
+        for (const socket of slow) socket.write(frame('text', '16 1048576'));
         await gateway.waitMetrics((m) => m.get('sluice_overload_actions_total', { action: 'evict' }) > 0);
         await gateway.waitLog({ event: 'close', reason: 'overload', why: 'memory.budget' });
         await honest.echoes('still here');
