@@ -712,7 +712,9 @@ void Connection::open_session(std::vector<http::Header> headers, std::string_vie
     worker_.clients().opened(peer_);
   }
   counters().connections_active[transport_->secure() ? 1 : 0].add();
-  if (!route_->sessions) route_->sessions.emplace(route_->session, worker_.wheel(), counters());
+  if (!route_->sessions) {
+    route_->sessions.emplace(SessionContext{route_->session, worker_.wheel(), counters()});
+  }
   session_ = std::make_unique<Session>(ws::Role::server, *route_->sessions, *transport_,
                                        static_cast<Session::Owner&>(*this), std::move(compression));
   access_log::open(worker_.config().log, subject(), exchange_->request(),

@@ -25,7 +25,7 @@ class Scene final : private Session::Owner {
     route.keepalive.ping_interval_ms = 0;
     if (adjust) adjust(route);
     settings = std::make_unique<SessionSettings>(route);
-    context.emplace(*settings, wheel, counters);
+    context.emplace(SessionContext{*settings, wheel, counters});
     session = std::make_unique<Session>(ws::Role::server, *context, transport,
                                         static_cast<Session::Owner&>(*this));
   }
