@@ -60,7 +60,7 @@ def framing(kind, opcode, byte):
         echo("", f"{kind} of {size}" + (f" in writes of {chop}" if chop else ""), opcode,
              byte * size, chop)
         for size, chop in sizes
-    ]  # fmt: skip
+    ]
 
 
 FRAMING = numbered("1.1", framing("text", TEXT, b"*")) + numbered(
@@ -95,7 +95,7 @@ PINGS = numbered(
         Case("", "ten pings", ten_pings, ten_pongs),
         Case("", "ten pings, octet by octet", ten_pings, ten_pongs, chop=1),
     ],
-)  # fmt: skip
+)
 
 # ---- 3: reserved bits
 
@@ -135,7 +135,7 @@ def opcodes(reserved_opcodes):
                  Frame(fourth, b"reserved"), 1),
         reserved(f"opcode {fifth} with payload behind text, octet by octet",
                  Frame(fifth, b"reserved"), 1),
-    ]  # fmt: skip
+    ]
 
 
 OPCODES = numbered("4.1", opcodes([3, 4, 5, 6, 7])) + numbered("4.2", opcodes([11, 12, 13, 14, 15]))
@@ -191,7 +191,7 @@ FRAGMENTATION = numbered(
         Case("", "five fragments and two pings, frame by frame", five_with_pings(), five_answers,
              chop="frames"),
     ],
-)  # fmt: skip
+)
 
 # ---- 6: UTF-8
 
@@ -220,7 +220,7 @@ UTF8_FRAGMENTS = [
          close=INVALID_PAYLOAD),
     Case("6.3.2", "a surrogate in fragments of an octet",
          fragments(TEXT, kosme + surrogate + behind, 1), close=INVALID_PAYLOAD),
-]  # fmt: skip
+]
 
 
 # The tester sends nothing behind what is wrong: neither the frame nor the message ever ends.
@@ -242,7 +242,7 @@ FAIL_FAST = numbered(
         Case("", "a frame is wrong before its end, octet by octet", [text(broken, size=100)],
              close=INVALID_PAYLOAD, chop=1),
     ],
-)  # fmt: skip
+)
 
 
 def character(point):
@@ -294,7 +294,7 @@ UTF8_TABLE = {
         character(one) + character(other) for one in high for other in low_ends]),
     "6.22": ("no character, but UTF-8", VALID, [character(point) for point in nonbmp]),
     "6.23": ("a special", VALID, [character(point) for point in range(0xFFF9, 0x10000)]),
-}  # fmt: skip
+}
 # Of those that are not all one thing: the numbers of the valid ones.
 UTF8_VALID = {"6.6": {2, 5, 7, 9, 11}, "6.11": {1, 2, 3, 4}}
 
@@ -366,7 +366,7 @@ CLOSING = (
                        for code in INVALID_CODES])
     + numbered("7.13", [closes(f"code {code}", close_frame(code, b"why"), PROTOCOL_ERROR)
                         for code in (5000, 65535)])
-)  # fmt: skip
+)
 
 # ---- What that suite does not have: RFC 6455 5.1 and 5.2
 
@@ -379,7 +379,7 @@ def lengths():
         frame = Frame(BINARY, b"*", size=size)
         yield Case("", f"a length of {size:#x}", [frame], close=PROTOCOL_ERROR)
         yield Case("", f"a length of {size:#x}, octet by octet", [frame], close=PROTOCOL_ERROR,
-                   chop=1)  # fmt: skip
+                   chop=1)
 
 
 LENGTHS = numbered("0.1", lengths())
@@ -388,12 +388,12 @@ LENGTHS = numbered("0.1", lengths())
 def masks(wrong):
     """`wrong`: what the frames of the end that tests may not be, masked or not."""
     kinds = {"text": hello, "empty binary": Frame(BINARY), "a ping": Frame(PING),
-             "a Close frame": good_close}  # fmt: skip
+             "a Close frame": good_close}
     return numbered("0.2", [
         Case("", f"{what} {'masked' if wrong else 'without a mask'}",
              [frame._replace(masked=wrong)], close=PROTOCOL_ERROR)
         for what, frame in kinds.items()
-    ])  # fmt: skip
+    ])
 
 
 TABLE = FRAMING + PINGS + RESERVED_BITS + OPCODES + FRAGMENTATION + UTF8 + CLOSING + LENGTHS

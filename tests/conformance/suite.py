@@ -1,4 +1,4 @@
-"""What the files of this suite share: a gateway for the tests of a class, and tests made of cases."""
+"""What the files of this suite share: a gateway for a class's tests, and tests made of cases."""
 
 import pathlib
 import socket

@@ -39,7 +39,7 @@ class DeflateTest(ConformanceTest):
                   for bits in range(9, 16)),
                 {"path": "/off", "plugin": "echo"},
             ]
-        }  # fmt: skip
+        }
 
     def agree(self, target, offers="permessage-deflate"):
         peer = self.connect(target, offers)
@@ -78,7 +78,7 @@ CONTENTS = {
     "prose": (TEXT, ("It was the best of times, 那是最好的时代, " * 4096).encode()),
     "noise": (BINARY, chance.randbytes(CONTENT_SIZE)),
     "few values": (BINARY, bytes(chance.choices(b"\x00\xff", k=CONTENT_SIZE))),
-}  # fmt: skip
+}
 
 # Of a message, and of the fragments of its compressed form.
 SIZES = [(size, None) for size in (16, 64, 256)]
@@ -97,7 +97,7 @@ OFFERS = {
        "client_max_window_bits=15",
     7: "permessage-deflate; server_max_window_bits=9; server_no_context_takeover, "
        "permessage-deflate; server_no_context_takeover, permessage-deflate",
-}  # fmt: skip
+}
 
 
 class Messages:
@@ -122,10 +122,10 @@ def sections_12_and_13():
         for mode in MODES:
             for j, content in enumerate(CONTENTS, 1):
                 yield Messages(f"12.{j}.{i}.{mode}", f"/{mode}", OFFERS[1], content, size,
-                               fragment_size)  # fmt: skip
+                               fragment_size)
             for j, offers in OFFERS.items():
                 yield Messages(f"13.{j}.{i}.{mode}", f"/{mode}", offers, "records", size,
-                               fragment_size)  # fmt: skip
+                               fragment_size)
 
 
 @make_tests(sections_12_and_13())
@@ -290,7 +290,7 @@ class Blocks(DeflateTest):
                 deflated = peer.deflate.compress("拆成碎片".encode() * 3)
                 frames = fragments(TEXT, deflated, 1, RSV1)
                 peer.send(*(one for frame in frames for one in (frame, Frame(PING, b"."))),
-                          chop=chop)  # fmt: skip
+                          chop=chop)
                 events = peer.events(len(frames) + 1)
                 self.assertEqual(events.count(("pong", b".")), len(frames))
                 self.assertIn(("text", "拆成碎片".encode() * 3), events)
@@ -301,7 +301,7 @@ class Blocks(DeflateTest):
             deflated = bytes.fromhex("f248cdc9c90700")
             empty = Frame(CONTINUATION, b"", False)
             pieces = [Frame(CONTINUATION, deflated[:3], False), empty,
-                      Frame(CONTINUATION, deflated[3:], False)]  # fmt: skip
+                      Frame(CONTINUATION, deflated[3:], False)]
             frames = [Frame(TEXT, b"", False, RSV1), empty, *pieces, Frame(CONTINUATION)]
             self.answers(f"/{mode}", (frames, b"Hello"), (frames, b"Hello"))
 
