@@ -2,8 +2,6 @@
 table, and permessage-deflate with the upstream, ended at the gateway or passed through it."""
 
 import random
-import socket
-import threading
 import unittest
 
 from cases import TABLE, VALID_CODES, masks, utf8_sequences
@@ -13,98 +11,21 @@ from peer import (
     CUT,
     END,
     PING,
-    RESET,
     RSV1,
     TEXT,
     Frame,
     close_frame,
     fragments,
 )
-from suite import KIB, MIB, NEVER_CUT, PATIENCE, SLOWNESS, ConformanceTest, Peer, make_tests
-
-OPCODES = {"text": TEXT, "binary": BINARY}
-
-
-class Echoing(threading.Thread):
-    """Sends each message back to where it came from, and answers a Close frame, to the end of the
-    stream."""
-
-    def __init__(self, peer):
-        super().__init__(daemon=True)
-        self.peer = peer
-        self.events = []
-        self.start()
-
-    def run(self):
-        try:
-            self._echo()
-        except AssertionError as error:
-            self.events.append(("unfit", str(error)))
-        except OSError as error:
-            self.events.append(("error", str(error)))
-
-    def _echo(self):
-        while not self.events or self.events[-1] not in (END, RESET, CUT):
-            event = self.peer.event()
-            self.events.append(event)
-            if event[0] in OPCODES:
-                self._send_back(OPCODES[event[0]], event[1])
-            elif event[0] == "close":
-                self.peer.send(close_frame(*event[1:]))
-
-    def _send_back(self, opcode, payload):
-        if self.peer.deflate is None:
-            self.peer.send(Frame(opcode, payload))
-        else:
-            self.peer.send_compressed(opcode, payload)
-
-    def seen(self):
-        """All events, to the last."""
-        self.join(PATIENCE)
-        assert not self.is_alive(), self.events[-3:]
-        return self.events
+from relay import OPCODES, Echoing, RelayTest
+from suite import KIB, MIB, SLOWNESS, make_tests
 
 
-class ClientTest(ConformanceTest):
-    """`self.upstream` and `self.client` are the two ends of a socket through the gateway."""
+class ClientTest(RelayTest):
+    """`self.upstream` tests, `self.client` echoes."""
 
-    @classmethod
-    def config(cls):
-        cls.listener = socket.create_server(("127.0.0.1", 0))
-        cls.listener.settimeout(PATIENCE)
-        at = "127.0.0.1:%d" % cls.listener.getsockname()[1]
-
-        def route(path, mode="off", compression=None):
-            return {"path": path, "http": {"upstream": at, "compression": mode},
-                    "compression": {"min_size": 0, **(compression or {})}, "timeouts": NEVER_CUT}  # fmt: skip
-
-        return {
-            "routes": [
-                route("/plain"),
-                route("/shared", "shared"),
-                route("/dedicated", "dedicated"),
-                *(route(f"/dedicated/{bits}", "dedicated", {"window_bits": bits})
-                  for bits in range(9, 16)),
-                route("/both", "dedicated", {"mode": "dedicated"}),
-                route("/passthrough", "off", {"mode": "passthrough"}),
-            ]
-        }  # fmt: skip
-
-    @classmethod
-    def tearDownClass(cls):
-        super().tearDownClass()
-        cls.listener.close()
-
-    def relay(self, target, answer=None, offers=None):
-        """`answer`: what the upstream answers to the gateway's offer, or a function that makes it.
-        `offers`: the client's."""
-        client = self.dial()
-        client.send_request(target, offers)
-        stream, _ = self.listener.accept()
-        self.upstream = Peer(stream, PATIENCE)
-        self.addCleanup(self.upstream.close)
-        self.upstream.answer_request(answer if callable(answer) else lambda offer: answer)
-        client.read_response(offers)
+    def relay(self, *how):
+        client, self.upstream = self.meet(*how)
         self.client = Echoing(client)
 
     def ends(self):
@@ -306,7 +227,7 @@ class Deflate(ClientTest):
             ):
                 with self.subTest(target=target, frames=frames):
                     self.relay(target, lambda offer: offer.split(",")[0].replace(
-                        "; client_max_window_bits", ""), "permessage-deflate")  # fmt: skip
+                        "; client_max_window_bits", ""), "permessage-deflate")
                     self.upstream.send(*frames)
                     self.fails(1002)
 
