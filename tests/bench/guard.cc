@@ -89,7 +89,7 @@ void protocol_echo(std::size_t size, std::uint64_t count) {
 }
 
 // The whole way of a message but for the plugin and the kernel.
-class EchoSession final : private Session::Owner {
+class EchoSession final : private Session::Owner, private TimerWheel::Entry {
  public:
   void run(std::size_t size, std::uint64_t count) {
     const std::string frame = frame_of(std::string(size, 'a'));
@@ -109,6 +109,8 @@ class EchoSession final : private Session::Owner {
   void on_session_drain() override {}
   void on_session_wake() override {}
   void on_session_end() override { std::abort(); }
+  TimerWheel::Entry& session_deadline() override { return *this; }
+  void on_deadline() override { session_.on_deadline(); }
 
   config::Route route_;
   SessionSettings settings_{route_};
@@ -116,14 +118,8 @@ class EchoSession final : private Session::Owner {
   test::FakeTransport transport_{pool_};
   TimerWheel wheel_{0};
   metrics::RouteCounters counters_;
-  metrics::ConnectionSlot slot_;
-  Session session_{ws::Role::server,
-                   settings_,
-                   transport_,
-                   wheel_,
-                   counters_,
-                   slot_,
-                   static_cast<Session::Owner&>(*this)};
+  SessionContext context_{settings_, wheel_, counters_};
+  Session session_{ws::Role::server, context_, transport_, static_cast<Session::Owner&>(*this)};
 };
 
 void look_up_route(std::uint64_t count) {
