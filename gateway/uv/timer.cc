@@ -11,6 +11,8 @@ Timer::Timer(Loop& loop, std::function<void()> on_time)
 }
 
 void Timer::start(std::uint64_t timeout_ms, std::uint64_t repeat_ms) {
+  // The loop's clock stands still during a turn. After a long one the time would be over at once.
+  uv_update_time(handle_->loop);
   uv_timer_start(
       handle_.get(),
       [](uv_timer_t* handle) {

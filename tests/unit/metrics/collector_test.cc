@@ -499,7 +499,11 @@ TEST_CASE("scrapes while workers open and close connections see counters that on
     const double opened = text.total("sluice_connections_opened_total");
     CHECK(opened >= opened_before);
     opened_before = opened;
-    CHECK(text.total("sluice_connections_active") <= 2 * open_max);
+    // Of one route: what moves to the other while the two are read is counted twice.
+    for (const auto& [labels, active] :
+         text.families.at("sluice_connections_active").samples.begin()->second) {
+      CHECK(active <= 2 * open_max);
+    }
     for (const auto& [labels, bytes] :
          text.families.at("sluice_buffered_amount_max_bytes").samples.begin()->second) {
       CHECK(bytes < turns);

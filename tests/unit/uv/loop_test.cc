@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <chrono>
 #include <csignal>
 #include <functional>
 #include <memory>
@@ -207,6 +208,22 @@ TEST_CASE("a timer fires once or again and again, and not after it was stopped o
   CHECK(often == 5);
   CHECK(never == 0);
   CHECK_FALSE(one.active());
+}
+
+TEST_CASE("a timer's time begins when it is started, however long the turn has been") {
+  Loop loop;
+  std::uint64_t due_ns = 0;
+  uv::Timer timer(loop, [&] {
+    CHECK(uv::now_ns() >= due_ns);
+    loop.stop();
+  });
+  loop.post([&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(80));
+    due_ns = uv::now_ns() + 49'000'000;  // the clock of timers counts milliseconds
+    timer.start(50);
+    loop.post([] {});  // something else wakes the loop before
+  });
+  loop.run();
 }
 
 TEST_CASE("a Poll tells only what was asked for") {
