@@ -620,13 +620,11 @@ def tls_echo(port):
 
 
 def tls_idle_memory(bench, connections):
-    """The same as idle_memory() for connections with TLS."""
+    """The same as idle_memory() for connections with TLS. Each has had its echo, so none is busy."""
     with bench.tls_gateway() as server:
         clients = [tls_echo(server.port) for _ in range(10)]
-        time.sleep(0.3)
         before = user_memory(server.pid)
         clients += [tls_echo(server.port) for _ in range(connections)]
-        time.sleep(0.5)
         each = (user_memory(server.pid) - before) / connections
         for client in clients:
             client.close()

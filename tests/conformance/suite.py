@@ -7,7 +7,7 @@ import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 
-from gateway import KIB, MIB, PATIENCE, SLOWNESS, Gateway, echo_config
+from gateway import KIB, MIB, PATIENCE, SLOWNESS, Gateway, echo_config, until
 from peer import END, Peer, close_frame
 
 # A stream that ends by a deadline only has not ended as it should: it comes too late for any test.

@@ -23,16 +23,14 @@ const web = http.createServer(async (request, response) => {
   return response.writeHead(200, { 'Content-Type': type }).end(Buffer.concat(pieces));
 });
 
+const bufferedMax = 1 << 20;
 const sockets = new WebSocketServer({ server: web, perMessageDeflate: false });
 sockets.on('connection', (socket) => {
   socket.on('error', () => {});
   socket.on('message', (data, binary) => {
-    socket.send(data, { binary });
     // Like any server that minds its memory: it does not read what it cannot answer.
-    if (socket.bufferedAmount < 1 << 20 || socket.isPaused) return;
-    socket.pause();
-    const again = () => (socket.bufferedAmount === 0 ? socket.resume() : setTimeout(again, 5));
-    again();
+    socket.send(data, { binary }, () => { if (socket.bufferedAmount < bufferedMax) socket.resume(); });
+    if (socket.bufferedAmount >= bufferedMax) socket.pause();
   });
 });
 

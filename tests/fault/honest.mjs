@@ -1,5 +1,7 @@
 // Clients that do nothing wrong, and hold the gateway to it: every echo must be the next one that is
 // due, byte for byte. A connection that ends takes with it what is under way, and nothing else.
+//
+// They pause like people do: the times in here are their pace, nothing is waited for in them.
 import { setTimeout as sleep } from 'node:timers/promises';
 import WebSocket from 'ws';
 import { request } from '../support/gateway.mjs';

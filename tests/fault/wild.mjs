@@ -3,6 +3,8 @@
 //
 // The test tells it what else to do: {storm: n} opens n clients each of which sends most of a large
 // message and then nothing, {flood: n} opens n connections, {calm: true} ends both.
+//
+// The times in here are how long each misbehaves; nothing is waited for in them.
 import { randomBytes } from 'node:crypto';
 import net from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';

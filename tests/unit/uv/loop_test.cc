@@ -218,6 +218,7 @@ TEST_CASE("a timer's time begins when it is started, however long the turn has b
     loop.stop();
   });
   loop.post([&] {
+    // A turn that takes long. Nothing is waited for: the clock is what is tested.
     std::this_thread::sleep_for(std::chrono::milliseconds(80));
     due_ns = uv::now_ns() + 49'000'000;  // the clock of timers counts milliseconds
     timer.start(50);
