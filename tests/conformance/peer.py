@@ -193,11 +193,15 @@ class Peer:
         lines = [
             f"GET {target} HTTP/1.1",
             "Host: localhost",
-            "Upgrade: websocket",
-            "Connection: Upgrade",
             "Sec-WebSocket-Version: 13",
             f"Sec-WebSocket-Key: {self.key}",
-        ] + ([f"Sec-WebSocket-Extensions: {extensions}"] if extensions else [])
+        ]
+        self._send_head(lines, extensions)
+
+    def _send_head(self, lines, extensions):
+        lines = lines + ["Upgrade: websocket", "Connection: Upgrade"]
+        if extensions:
+            lines.append(f"Sec-WebSocket-Extensions: {extensions}")
         self.socket.sendall("\r\n".join(lines + ["", ""]).encode())
 
     def read_response(self, offers=None):
@@ -243,13 +247,9 @@ class Peer:
         if answer:
             receives, sends = directions(read_parameters(answer))
             self.deflate = Deflate(sends, receives)
-        lines = [
-            "HTTP/1.1 101 Switching Protocols",
-            "Upgrade: websocket",
-            "Connection: Upgrade",
-            f"Sec-WebSocket-Accept: {accept_of(fields['sec-websocket-key'])}",
-        ] + ([f"Sec-WebSocket-Extensions: {answer}"] if answer else [])
-        self.socket.sendall("\r\n".join(lines + ["", ""]).encode())
+        accept = accept_of(fields["sec-websocket-key"])
+        lines = ["HTTP/1.1 101 Switching Protocols", f"Sec-WebSocket-Accept: {accept}"]
+        self._send_head(lines, answer)
         return self
 
     # Sending
