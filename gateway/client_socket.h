@@ -68,6 +68,8 @@ class ClientSocket : public WebSocket {
   virtual void begin_frame(MessageType type, bool message_start, bool message_end,
                            std::uint64_t payload_bytes, bool compressed = false) = 0;
   virtual void send_payload(Bytes piece) = 0;
+  // The same for a piece that another session has received.
+  virtual void pass_on(const MessagePiece& piece) = 0;
   // Starts the closing handshake with any code. In the midst of a frame that will never be
   // finished: call abort().
   virtual void close_with(const Ending& ending) = 0;

@@ -782,6 +782,10 @@ void Connection::send_payload(Bytes piece) {
   if (session_ != nullptr) session_->send_payload(piece);
 }
 
+void Connection::pass_on(const MessagePiece& piece) {
+  if (session_ != nullptr) session_->pass_on(piece);
+}
+
 void Connection::close_with(const Ending& ending) {
   if (session_ != nullptr) session_->close_with(ending);
 }

@@ -36,11 +36,9 @@ struct Exchange;
 // How a connection came in: whether its client's connections are counted, and are too many.
 enum class Admission : std::uint8_t { uncounted, counted, over_limit };
 
-class Connection final : private net::Transport::Owner,
-                         private Session::Owner,
-                         private RelaySession::Owner,
-                         private ClientSocket,
-                         private TimerWheel::Entry {
+// What an interface costs an idle connection is a pointer: RelaySession::Owner brings the
+// transport's events along, Session::Owner the deadline.
+class Connection final : private RelaySession::Owner, private Session::Owner, private ClientSocket {
  public:
   // Takes the fd. `tls` is null for a plain listener; it and the worker outlive the connection.
   Connection(Worker& worker, std::uint32_t serial, std::size_t place, int fd,
@@ -91,7 +89,6 @@ class Connection final : private net::Transport::Owner,
   void on_session_wake() override;
   void on_session_end() override;
   void on_session_waiting() override;
-  TimerWheel::Entry& session_deadline() override { return *this; }
 
   // RelaySession::Owner
   void on_relay_wake() override { wake(); }
@@ -123,6 +120,7 @@ class Connection final : private net::Transport::Owner,
   void begin_frame(MessageType type, bool message_start, bool message_end,
                    std::uint64_t payload_bytes, bool compressed) override;
   void send_payload(Bytes piece) override;
+  void pass_on(const MessagePiece& piece) override;
   void close_with(const Ending& ending) override;
   void abort(const Ending& ending) override;
   void set_upstream_buffered(std::size_t app_bytes, std::size_t tls_bytes) override;

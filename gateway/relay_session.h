@@ -23,7 +23,8 @@ namespace sluice {
 
 class RelaySession final : private RelayClient {
  public:
-  class Owner {
+  // It owns the transport too, and hands on what that tells of the client.
+  class Owner : public net::Transport::Owner {
    public:
     // turn_end() is to be called at the end of this turn.
     virtual void on_relay_wake() = 0;

@@ -550,6 +550,20 @@ void Session::send_payload(Bytes piece) {
   wrote(size_before);
 }
 
+void Session::pass_on(const MessagePiece& piece) {
+  // Most are whole messages: no state of a frame, and of a message, is needed then.
+  const bool whole = piece.message_start && piece.frame_end && piece.fin;
+  if (whole && state_ == ReadyState::open && !piece.compressed && !protocol_.compresses()) {
+    put(piece.type, piece.payload);
+    return send_held_pong();
+  }
+  if (piece.frame_start) {
+    begin_frame(piece.type, piece.message_start, piece.fin, piece.frame_payload_bytes,
+                piece.compressed);
+  }
+  if (!piece.payload.empty()) send_payload(piece.payload);
+}
+
 // What the frame has held up may be sent now.
 void Session::end_frame() {
   const Stream& present = extra().stream;
@@ -763,7 +777,7 @@ void Session::turn_end() {
 // ---- Deadlines
 
 void Session::arm(Tick due) {
-  context_.wheel.hasten(owner_.session_deadline(), due);
+  context_.wheel.hasten(owner_, due);
 }
 
 Session::Tick Session::next_deadline() const {
@@ -819,7 +833,7 @@ void Session::on_deadline() {
     // the transport (keepalive.tcp_user_timeout).
     if (pong_due_ == Tick::never && !protocol_.in_frame()) send_ping();
   }
-  if (!ended()) context_.wheel.set(owner_.session_deadline(), next_deadline());
+  if (!ended()) context_.wheel.set(owner_, next_deadline());
 }
 
 void Session::check_pong() {
@@ -985,7 +999,7 @@ void Session::finish(SessionEnd end) {
   state_ = ReadyState::closed;
   extra().end = std::make_unique<SessionEnd>(std::move(end));
   extra().closing.reset();
-  context_.wheel.set(owner_.session_deadline(), Tick::never);
+  context_.wheel.set(owner_, Tick::never);
   owner_.on_session_end();
 }
 

@@ -65,7 +65,9 @@ struct SessionEnd {
 
 class Session final {
  public:
-  class Owner {
+  // Its deadline is the session's as long as that lasts: when it is over, it calls
+  // Session::on_deadline(). (One object with one vtable, since idle connections are many.)
+  class Owner : public TimerWheel::Entry {
    public:
     // A whole message; valid during the call. Only while OPEN.
     virtual void on_session_message(MessageType type, Bytes payload) = 0;
@@ -81,12 +83,6 @@ class Session final {
     virtual void on_session_end() = 0;
     // What waiting() tells has changed.
     virtual void on_session_waiting() {}
-    // A deadline of the owner's that it has no use for as long as the session lasts: when it is
-    // over, it calls on_deadline().
-    virtual TimerWheel::Entry& session_deadline() = 0;
-
-   protected:
-    ~Owner() = default;
   };
 
   // Why the peer is not read. Resuming one reason does not undo another.
@@ -130,7 +126,7 @@ class Session final {
 
   // Delivers what a resume() or a drained buffer has made possible.
   void turn_end();
-  // The owner's session_deadline() is over.
+  // The owner's deadline is over.
   void on_deadline();
 
   // ---- What the bridge does (websocket.h).
@@ -142,6 +138,8 @@ class Session final {
   void begin_frame(MessageType type, bool message_start, bool message_end,
                    std::uint64_t payload_bytes, bool compressed = false);
   void send_payload(Bytes piece);
+  // What another session has received, with both of these.
+  void pass_on(const MessagePiece& piece);
   bool in_frame() const { return protocol_.in_frame(); }
   bool close(std::uint16_t code, std::string_view reason, metrics::Initiator initiator);
   // Closes with any code. What the peer sends before it answers is still delivered in pieces.

@@ -48,11 +48,7 @@ bool ChunkPool::lends(Bytes bytes) const {
          before(bytes.data() + bytes.size(), lent_.data() + lent_.size());
 }
 
-ChunkPool::Chunk* ByteQueue::writable(std::size_t size) {
-  if (head_ != nullptr && !head_->last->borrows() &&
-      sizeof(head_->bytes) - head_->last->end >= size) {
-    return head_->last;
-  }
+ChunkPool::Chunk* ByteQueue::add_chunk() {
   ChunkPool::Chunk* const chunk = pool_.take();
   link(chunk);
   return chunk;
@@ -78,15 +74,6 @@ void ByteQueue::append(Bytes bytes) {
   }
 }
 
-MutableBytes ByteQueue::extend(std::size_t size_max) {
-  ChunkPool::Chunk* chunk = writable(1);
-  const std::size_t size = std::min(size_max, sizeof(chunk->bytes) - chunk->end);
-  const MutableBytes room(chunk->bytes + chunk->end, size);
-  chunk->end += static_cast<std::uint32_t>(size);
-  head_->queued_bytes += size;
-  return room;
-}
-
 void ByteQueue::append_lent(Bytes bytes) {
   if (bytes.size() < borrowed_bytes_min || !pool_.lends(bytes)) return append(bytes);
   ChunkPool::Chunk* const chunk = pool_.take();
@@ -107,15 +94,6 @@ void ByteQueue::keep() {
     }
     chunk = next;
   }
-}
-
-std::uint8_t* ByteQueue::reserve(std::size_t size) {
-  assert(size != 0 && size <= max_reserve);
-  ChunkPool::Chunk* chunk = writable(size);
-  std::uint8_t* room = chunk->bytes + chunk->end;
-  chunk->end += static_cast<std::uint32_t>(size);
-  head_->queued_bytes += size;
-  return room;
 }
 
 int ByteQueue::peek(iovec* vectors, int vectors_max) const {

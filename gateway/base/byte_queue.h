@@ -6,6 +6,8 @@
 
 #include <sys/uio.h>
 
+#include <algorithm>
+#include <cassert>
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -21,6 +23,7 @@ class ChunkPool {
 
   struct Chunk {
     bool borrows() const { return data != bytes; }
+    std::size_t room() const { return borrows() ? 0 : sizeof bytes - end; }
 
     Chunk* next = nullptr;
     const std::uint8_t* data = bytes;  // or what is borrowed
@@ -77,9 +80,16 @@ class ByteQueue {
   // Room for exactly `size` bytes in one piece, already counted as appended; the caller fills it.
   // `size` is 1 to max_reserve.
   static constexpr std::size_t max_reserve = 256;
-  std::uint8_t* reserve(std::size_t size);
+  std::uint8_t* reserve(std::size_t size) {
+    assert(size != 0 && size <= max_reserve);
+    return fill(writable(size), size);
+  }
   // The same for some bytes, at least one and at most `size_max`, which is not 0.
-  MutableBytes extend(std::size_t size_max);
+  MutableBytes extend(std::size_t size_max) {
+    ChunkPool::Chunk* const chunk = writable(1);
+    const std::size_t size = std::min(size_max, chunk->room());
+    return {fill(chunk, size), size};
+  }
 
   std::size_t size() const { return head_ == nullptr ? 0 : head_->queued_bytes; }
   bool empty() const { return head_ == nullptr; }
@@ -96,7 +106,18 @@ class ByteQueue {
   std::string to_string() const;
 
  private:
-  ChunkPool::Chunk* writable(std::size_t size);
+  // The last chunk, or a new one if it has less room than that.
+  ChunkPool::Chunk* writable(std::size_t size) {
+    return head_ != nullptr && head_->last->room() >= size ? head_->last : add_chunk();
+  }
+  // Counts `size` bytes of a chunk's room as appended.
+  std::uint8_t* fill(ChunkPool::Chunk* chunk, std::size_t size) {
+    std::uint8_t* const room = chunk->bytes + chunk->end;
+    chunk->end += static_cast<std::uint32_t>(size);
+    head_->queued_bytes += size;
+    return room;
+  }
+  ChunkPool::Chunk* add_chunk();
   void link(ChunkPool::Chunk* chunk);
 
   ChunkPool& pool_;

@@ -88,15 +88,8 @@ void UpstreamSocket::on_failure(net::FailureKind kind, const Error& error) {
 
 // ---- What the owner calls
 
-void UpstreamSocket::begin_frame(MessageType type, bool message_start, bool message_end,
-                                 std::uint64_t payload_bytes, bool compressed) {
-  if (phase_ == Phase::open) {
-    session_->begin_frame(type, message_start, message_end, payload_bytes, compressed);
-  }
-}
-
-void UpstreamSocket::send_payload(Bytes piece) {
-  if (phase_ == Phase::open) session_->send_payload(piece);
+void UpstreamSocket::pass_on(const MessagePiece& piece) {
+  if (phase_ == Phase::open) session_->pass_on(piece);
 }
 
 void UpstreamSocket::pause() {

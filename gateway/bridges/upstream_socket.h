@@ -33,8 +33,7 @@ struct UpstreamSocketSettings {
 
 class UpstreamSocket final : private net::Transport::Owner,
                              private Session::Owner,
-                             private Turn::Entry,
-                             private TimerWheel::Entry {
+                             private Turn::Entry {
  public:
   class Owner {
    public:
@@ -56,9 +55,7 @@ class UpstreamSocket final : private net::Transport::Owner,
   ~UpstreamSocket() override;
 
   // ---- While it is open; ignored otherwise.
-  void begin_frame(MessageType type, bool message_start, bool message_end,
-                   std::uint64_t payload_bytes, bool compressed);
-  void send_payload(Bytes piece);
+  void pass_on(const MessagePiece& piece);
   bool in_frame() const { return session_ != nullptr && session_->in_frame(); }
   void pause();
   void resume();
@@ -102,7 +99,6 @@ class UpstreamSocket final : private net::Transport::Owner,
   void on_session_drain() override {}  // on_upstream_progress() tells more
   void on_session_wake() override { wake(); }
   void on_session_end() override { wake(); }
-  TimerWheel::Entry& session_deadline() override { return *this; }
 
   void on_turn_end() override;
   void on_deadline() override;

@@ -237,11 +237,7 @@ void WebSocketBridge::end_handshake() {
 
 void WebSocketBridge::on_piece(const MessagePiece& piece) {
   if (upstream_ == nullptr) return;
-  if (piece.frame_start) {
-    upstream_->begin_frame(piece.type, piece.message_start, piece.fin, piece.frame_payload_bytes,
-                           piece.compressed);
-  }
-  if (!piece.payload.empty()) upstream_->send_payload(piece.payload);
+  upstream_->pass_on(piece);
   watch_upstream_buffer();
 }
 
@@ -276,12 +272,8 @@ void WebSocketBridge::show_upstream_buffer(std::size_t amount) {
 
 void WebSocketBridge::on_upstream_piece(const MessagePiece& piece) {
   if (socket_ == nullptr) return;
-  if (piece.frame_start) {
-    client_in_frame_ = socket_->ready_state() == ReadyState::open;
-    socket_->begin_frame(piece.type, piece.message_start, piece.fin, piece.frame_payload_bytes,
-                         piece.compressed);
-  }
-  if (!piece.payload.empty()) socket_->send_payload(piece.payload);
+  if (piece.frame_start) client_in_frame_ = socket_->ready_state() == ReadyState::open;
+  socket_->pass_on(piece);
   if (piece.frame_end) client_in_frame_ = false;
   if (socket_->buffered_amount() > buffers().high_watermark_bytes) pause_upstream();
 }

@@ -385,23 +385,22 @@ void Protocol::send_close(std::uint16_t code, std::string_view reason, ByteQueue
 
 void Protocol::send_frame(FrameHeader header, Bytes payload, ByteQueue& out) {
   header.payload_bytes = payload.size();
-  // RFC 6455 5.1: a client masks every frame, a server none.
-  if (role_ == Role::client) return send_masked(header, payload, out);
-  const std::size_t header_bytes = header_size(payload.size(), false);
+  // RFC 6455 5.1, 5.3, 10.3: a client masks every frame, with a fresh key from a strong source of
+  // entropy; a server none.
+  header.masked = role_ == Role::client;
+  if (header.masked) header.mask = random_mask();
+  const std::size_t header_bytes = header_size(payload.size(), header.masked);
   if (payload.empty() || header_bytes + payload.size() > ByteQueue::max_reserve) {
     write_header(header, out.reserve(header_bytes));
-    return out.append_lent(payload);
+    return header.masked ? append_masked(payload, header.mask, 0, out) : out.append_lent(payload);
   }
   std::uint8_t* room = out.reserve(header_bytes + payload.size());
-  std::memcpy(room + write_header(header, room), payload.data(), payload.size());
-}
-
-void Protocol::send_masked(FrameHeader header, Bytes payload, ByteQueue& out) {
-  // RFC 6455 5.3, 10.3: a fresh key for each frame, from a strong source of entropy.
-  header.masked = true;
-  header.mask = random_mask();
-  write_header(header, out.reserve(header_size(payload.size(), true)));
-  append_masked(payload, header.mask, 0, out);
+  room += write_header(header, room);
+  if (header.masked) {
+    apply_mask(payload, room, header.mask, 0);
+  } else {
+    std::memcpy(room, payload.data(), payload.size());
+  }
 }
 
 // The caller's bytes are not ours to change, so they are masked on their way into the queue.

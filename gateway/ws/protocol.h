@@ -212,7 +212,6 @@ class Protocol {
   void end();
 
   void send_frame(FrameHeader header, Bytes payload, ByteQueue& out);
-  void send_masked(FrameHeader header, Bytes payload, ByteQueue& out);
   bool deflates(std::uint64_t message_bytes) const;
   bool take_deflater();
   bool send_deflated_message(MessageType type, Bytes payload, ByteQueue& out);

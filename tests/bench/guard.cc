@@ -89,8 +89,10 @@ void protocol_echo(std::size_t size, std::uint64_t count) {
 }
 
 // The whole way of a message but for the plugin and the kernel.
-class EchoSession final : private Session::Owner, private TimerWheel::Entry {
+class EchoSession final : private Session::Owner {
  public:
+  ~EchoSession() override { wheel_.set(*this, TimerWheel::never); }
+
   void run(std::size_t size, std::uint64_t count) {
     const std::string frame = frame_of(std::string(size, 'a'));
     std::string input;
@@ -109,7 +111,6 @@ class EchoSession final : private Session::Owner, private TimerWheel::Entry {
   void on_session_drain() override {}
   void on_session_wake() override {}
   void on_session_end() override { std::abort(); }
-  TimerWheel::Entry& session_deadline() override { return *this; }
   void on_deadline() override { session_.on_deadline(); }
 
   config::Route route_;

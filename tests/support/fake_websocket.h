@@ -143,6 +143,13 @@ struct FakeWebSocket final : ClientSocket {
     frame.payload += as_text(piece);
     if (frame.payload.size() == frame_bytes) frames.push_back(frame);
   }
+  void pass_on(const MessagePiece& piece) override {
+    if (piece.frame_start) {
+      begin_frame(piece.type, piece.message_start, piece.fin, piece.frame_payload_bytes,
+                  piece.compressed);
+    }
+    if (!piece.payload.empty()) send_payload(piece.payload);
+  }
   void close_with(const Ending& how) override {
     if (state != ReadyState::open) return;
     ending = how;

@@ -122,6 +122,11 @@ class Exchanged final : private RelaySession::Owner {
     if (!transport.blocked()) transport.flush();
     session->on_flushed();
   }
+  void on_secure() override {}
+  void on_receive(MutableBytes) override {}
+  void on_end() override {}
+  void on_sent() override {}
+  void on_failure(net::FailureKind, const Error&) override {}
   void on_relay_wake() override { woken = true; }
   void on_relay_upstream(std::string_view, std::string_view) override {}
   std::string_view http_date() override { return date; }

@@ -30,6 +30,8 @@ class Scene final : private Session::Owner {
                                         static_cast<Session::Owner&>(*this));
   }
 
+  ~Scene() override { wheel.set(*this, TimerWheel::never); }
+
   // ---- What the client does. Each is one turn of the loop, to its end.
   void receive(std::string bytes) {
     // Exactly as big as it must be, so that a sanitizer sees a step beside it.
@@ -177,18 +179,12 @@ class Scene final : private Session::Owner {
   }
   void on_session_wake() override { woken_ = true; }
   void on_session_waiting() override { waiting = session->waiting(); }
-  TimerWheel::Entry& session_deadline() override { return deadline_; }
+  void on_deadline() override { session->on_deadline(); }
   void on_session_end() override {
     CHECK(session->ready_state() == ReadyState::closed);
     tell("end");
   }
 
-  struct Deadline final : TimerWheel::Entry {
-    explicit Deadline(Scene& owner) : scene(owner) {}
-    void on_deadline() override { scene.session->on_deadline(); }
-    Scene& scene;
-  };
-  Deadline deadline_{*this};
   std::string told_;
   ReadyState state_ = ReadyState::open;
   bool inside_call_ = false;

@@ -89,6 +89,74 @@ TEST_CASE("a frame is sent in pieces, exactly as it was announced") {
   CHECK(scene.out().message_size.sum.get() == 5);
 }
 
+namespace {
+
+// "He" and "llo" of one frame, or all of it.
+MessagePiece piece_of(std::string_view payload, bool begins, bool ends) {
+  return {.type = MessageType::text,
+          .message_start = begins,
+          .frame_start = begins,
+          .frame_end = ends,
+          .fin = true,
+          .frame_payload_bytes = 5,
+          .payload = as_bytes(payload)};
+}
+
+}  // namespace
+
+TEST_CASE("what another session has received is passed on, in one piece as in several") {
+  Scene whole(streams);
+  whole.session->pass_on(piece_of("Hello", true, true));
+  Scene pieces(streams);
+  pieces.session->pass_on(piece_of("He", true, false));
+  CHECK(pieces.session->in_frame());
+  pieces.session->pass_on(piece_of("llo", false, true));
+  for (Scene* scene : {&whole, &pieces}) {
+    scene->turn();
+    CHECK(scene->transport.taken == "\x81\x05Hello");
+    CHECK_FALSE(scene->session->in_frame());
+    CHECK(scene->out().text_messages.get() == 1);
+    CHECK(scene->out().text_frames.get() == 1);
+    CHECK(scene->out().payload_bytes.get() == 5);
+    CHECK(scene->out().wire_bytes.get() == 7);
+    CHECK(scene->out().message_size.sum.get() == 5);
+    CHECK(scene->session->totals().messages[metrics::upstream_to_client] == 1);
+    CHECK(scene->session->totals().payload_bytes[metrics::upstream_to_client] == 5);
+  }
+}
+
+TEST_CASE("fragments, empty messages and compressed ones keep their form when they are passed on") {
+  Scene scene(streams);
+  MessagePiece piece = piece_of("Hello", true, true);
+  piece.fin = false;
+  scene.session->pass_on(piece);
+  piece.message_start = false;
+  piece.fin = true;
+  scene.session->pass_on(piece);
+  piece = piece_of("", true, true);
+  piece.frame_payload_bytes = 0;
+  scene.session->pass_on(piece);
+  piece = piece_of("Hello", true, true);
+  piece.compressed = true;
+  scene.session->pass_on(piece);
+  scene.turn();
+  CHECK(scene.transport.taken ==
+        std::string("\x01\x05Hello\x80\x05Hello\x81\x00\xc1\x05Hello", 23));
+  CHECK(scene.out().text_messages.get() == 3);
+  CHECK(scene.out().continuation_frames.get() == 1);
+  CHECK(scene.out().message_size.sum.get() == 15);
+}
+
+TEST_CASE("nothing is passed on once the session closes") {
+  Scene scene(streams);
+  scene.session->close(1000, "", metrics::Initiator::gateway);
+  scene.turn();
+  const std::string taken = scene.transport.taken;
+  scene.session->pass_on(piece_of("Hello", true, true));
+  scene.turn();
+  CHECK(scene.transport.taken == taken);
+}
+
 TEST_CASE("RFC 6455 5.5.2: a pong waits for the end of the frame, and only the latest is sent") {
   Scene scene(streams);
   scene.session->begin_frame(MessageType::binary, true, true, 2);
