@@ -13,13 +13,35 @@ std::uint64_t load8(const std::uint8_t* bytes) {
   return word;
 }
 
+// Four blocks at a time, as long as they are ASCII.
+template <typename Any>
+[[gnu::always_inline]] inline const std::uint8_t* skip_ascii_blocks(const std::uint8_t* at,
+                                                                    const std::uint8_t* end) {
+  constexpr std::ptrdiff_t step = 4 * sizeof(Any);
+  for (; end - at >= step; at += step) {
+    Any seen;
+    std::memcpy(&seen, at, sizeof(Any));
+    for (std::size_t i = 1; i < 4; ++i) {
+      Any next;
+      std::memcpy(&next, at + i * sizeof(Any), sizeof(Any));
+      seen |= next;
+    }
+    if (!is_ascii(bits_of(seen))) break;
+  }
+  return at;
+}
+
+SLUICE_WIDE_BLOCKS const std::uint8_t* skip_ascii_wide(const std::uint8_t* at,
+                                                       const std::uint8_t* end) {
+  return skip_ascii_blocks<WideBlock>(at, end);
+}
+
 // The first byte that is not ASCII, or `end`.
 const std::uint8_t* skip_ascii(const std::uint8_t* at, const std::uint8_t* end) {
-  for (; end - at >= 64; at += 64) {
-    const Block seen =
-        load_block(at) | load_block(at + 16) | load_block(at + 32) | load_block(at + 48);
-    if (!is_ascii(seen[0] | seen[1])) break;
+  if (end - at >= static_cast<std::ptrdiff_t>(wide_bytes_min) && has_wide_blocks()) {
+    at = skip_ascii_wide(at, end);
   }
+  at = skip_ascii_blocks<Block>(at, end);
   while (end - at >= 8 && is_ascii(load8(at))) at += 8;
   while (at != end && *at < 0x80) ++at;
   return at;

@@ -59,7 +59,7 @@ std::uint64_t payload_length(const std::uint8_t* header) {
   return size == 0 ? header[1] & 0x7F : read_big_endian(header + 2, size);
 }
 
-const Violation* check_control_opcode(std::uint8_t first) {
+inline const Violation* check_control_opcode(std::uint8_t first) {
   // RFC 6455 5.2: opcodes B-F are reserved for further control frames.
   if (opcode_of(first) > Opcode::pong) return &reserved_opcode;
   // RFC 6455 5.5: control frames "MUST NOT be fragmented".
@@ -67,7 +67,7 @@ const Violation* check_control_opcode(std::uint8_t first) {
   return nullptr;
 }
 
-const Violation* check_data_opcode(Opcode opcode, const FrameRules& rules) {
+inline const Violation* check_data_opcode(Opcode opcode, const FrameRules& rules) {
   // RFC 6455 5.2: opcodes 3-7 are reserved for further non-control frames.
   if (opcode > Opcode::binary) return &reserved_opcode;
   // RFC 6455 5.4: a continuation follows a frame without FIN; the fragments of one message are not
@@ -79,7 +79,7 @@ const Violation* check_data_opcode(Opcode opcode, const FrameRules& rules) {
   return nullptr;
 }
 
-const Violation* check_first_byte(std::uint8_t first, const FrameRules& rules) {
+inline const Violation* check_first_byte(std::uint8_t first, const FrameRules& rules) {
   // RFC 6455 5.2: RSV1-3 "MUST be 0 unless an extension is negotiated". RFC 7692 6: with
   // permessage-deflate RSV1 is for the first frame of a message, never for control frames.
   const Opcode opcode = opcode_of(first);
@@ -89,8 +89,8 @@ const Violation* check_first_byte(std::uint8_t first, const FrameRules& rules) {
   return is_control(opcode) ? check_control_opcode(first) : check_data_opcode(opcode, rules);
 }
 
-const Violation* check_second_byte(std::uint8_t first, std::uint8_t second,
-                                   const FrameRules& rules) {
+inline const Violation* check_second_byte(std::uint8_t first, std::uint8_t second,
+                                          const FrameRules& rules) {
   // RFC 6455 5.1: a client masks all frames that it sends, a server none; either end closes the
   // connection, with 1002, upon a frame that is not so.
   if (((second & mask_bit) != 0) != rules.masked) return rules.masked ? &not_masked : &masked;
@@ -104,7 +104,7 @@ const Violation* check_second_byte(std::uint8_t first, std::uint8_t second,
   return nullptr;
 }
 
-const Violation* check_length(const std::uint8_t* header, const FrameRules& rules) {
+inline const Violation* check_length(const std::uint8_t* header, const FrameRules& rules) {
   const std::size_t size = extended_size(header[1]);
   const std::uint64_t length = payload_length(header);
   // RFC 6455 5.2: the most significant bit of a 64-bit length MUST be 0.
@@ -119,7 +119,7 @@ const Violation* check_length(const std::uint8_t* header, const FrameRules& rule
   return nullptr;
 }
 
-const Violation* check_whole(const std::uint8_t* header, const FrameRules& rules) {
+inline const Violation* check_whole(const std::uint8_t* header, const FrameRules& rules) {
   if (const Violation* violation = check_first_byte(header[0], rules)) return violation;
   if (const Violation* violation = check_second_byte(header[0], header[1], rules)) return violation;
   return check_length(header, rules);
@@ -139,7 +139,7 @@ const Violation* check_newest_byte(const std::uint8_t* header, std::size_t size,
   return size == length_end(header[1]) ? check_length(header, rules) : nullptr;
 }
 
-FrameHeader decode(const std::uint8_t* bytes) {
+inline FrameHeader decode(const std::uint8_t* bytes) {
   FrameHeader header;
   header.fin = (bytes[0] & fin_bit) != 0;
   header.compressed = (bytes[0] & rsv1_bit) != 0;
@@ -164,6 +164,32 @@ Word mask_word(const std::uint8_t* from, std::uint8_t* to, Word mask) {
   word = static_cast<Word>(word ^ mask);
   std::memcpy(to, &word, sizeof(word));
   return word;
+}
+
+// Masks two blocks at a time, as long as there are two; returns all bits that were written.
+template <typename Any>
+[[gnu::always_inline]] inline std::uint64_t mask_blocks(const std::uint8_t* from, std::uint8_t* to,
+                                                        std::size_t size, std::uint64_t mask) {
+  constexpr std::size_t step = 2 * sizeof(Any);
+  const Any masks = Any{} + mask;
+  Any seen = {};
+  Any first;
+  Any second;
+  for (; size >= step; size -= step, from += step, to += step) {
+    std::memcpy(&first, from, sizeof(Any));
+    std::memcpy(&second, from + sizeof(Any), sizeof(Any));
+    first ^= masks;
+    second ^= masks;
+    seen |= first | second;
+    std::memcpy(to, &first, sizeof(Any));
+    std::memcpy(to + sizeof(Any), &second, sizeof(Any));
+  }
+  return bits_of(seen);
+}
+
+SLUICE_WIDE_BLOCKS std::uint64_t mask_wide_blocks(const std::uint8_t* from, std::uint8_t* to,
+                                                  std::size_t size, std::uint64_t mask) {
+  return mask_blocks<WideBlock>(from, to, size, mask);
 }
 
 }  // namespace
@@ -213,15 +239,14 @@ bool apply_mask(Bytes from, std::uint8_t* to, std::uint32_t mask, std::size_t of
   const std::uint64_t wide = static_cast<std::uint64_t>(mask) << 32 | mask;
   const std::uint8_t* at = from.data();
   std::size_t left = from.size();
-  Block blocks_seen = {};
-  for (; left >= 2 * sizeof(Block); left -= 32, at += 32, to += 32) {
-    const Block first = load_block(at) ^ Block { wide, wide };
-    const Block second = load_block(at + 16) ^ Block { wide, wide };
-    blocks_seen |= first | second;
-    store_block(first, to);
-    store_block(second, to + 16);
+  std::uint64_t seen = 0;
+  const auto skip = [&](std::size_t count) { at += count, to += count, left -= count; };
+  if (left >= wide_bytes_min && has_wide_blocks()) {
+    seen = mask_wide_blocks(at, to, left, wide);
+    skip(left - left % (2 * sizeof(WideBlock)));
   }
-  std::uint64_t seen = blocks_seen[0] | blocks_seen[1];
+  seen |= mask_blocks<Block>(at, to, left, wide);
+  skip(left - left % (2 * sizeof(Block)));
   for (; left >= 8; left -= 8, at += 8, to += 8) seen |= mask_word(at, to, wide);
   if (left >= 4) {
     seen |= mask_word(at, to, mask);

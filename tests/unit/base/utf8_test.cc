@@ -151,10 +151,10 @@ TEST_CASE("once wrong, a text stays wrong (RFC 6455 8.1)") {
 }
 
 TEST_CASE("one wrong byte anywhere in a long text is found (RFC 6455 8.1)") {
-  std::string ascii(70, 'x'), chinese, mixed;
+  std::string ascii(70, 'x'), long_ascii(420, 'x'), chinese, mixed;
   for (int i = 0; i < 25; ++i) chinese += "\xe4\xbd\xa0";
   for (int i = 0; i < 12; ++i) mixed += "a\xc3\xa9\xe4\xbd\xa0\xf0\x9f\x98\x80";
-  for (const std::string& text : {ascii, chinese, mixed}) {
+  for (const std::string& text : {ascii, long_ascii, chinese, mixed}) {
     REQUIRE(is_valid_utf8(as_bytes(text)));
     for (std::size_t i = 0; i < text.size(); ++i) {
       for (const char wrong : {'\xff', '\xc0', '\x80', 'x', '\xed', '\xf0'}) {

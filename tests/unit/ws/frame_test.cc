@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "base/block.h"
+
 using namespace sluice;
 using namespace sluice::ws;
 
@@ -22,6 +24,15 @@ std::uint32_t mask_of(std::string_view bytes) {
   std::uint32_t mask;
   std::memcpy(&mask, bytes.data(), sizeof(mask));
   return mask;
+}
+
+// With and without a whole block of each size in them (base/block.h).
+std::vector<std::size_t> sizes() {
+  std::vector<std::size_t> all;
+  for (std::size_t size = 0; size <= 140; ++size) all.push_back(size);
+  for (std::size_t size = wide_bytes_min - 3; size <= wide_bytes_min + 67; ++size)
+    all.push_back(size);
+  return all;
 }
 
 }  // namespace
@@ -60,7 +71,7 @@ TEST_CASE("the shortest form of the length is written at every boundary (RFC 645
 
 TEST_CASE("the mask is applied byte by byte, modulo four, at every offset (RFC 6455 5.3)") {
   const std::string key = "\x37\xfa\x21\x3d";
-  for (std::size_t size = 0; size <= 140; ++size) {
+  for (const std::size_t size : sizes()) {
     for (std::size_t offset = 0; offset < 6; ++offset) {
       for (std::size_t alignment = 0; alignment < 3; ++alignment) {
         std::vector<std::uint8_t> bytes(size + alignment + 8);
@@ -83,7 +94,7 @@ TEST_CASE("the mask is applied byte by byte, modulo four, at every offset (RFC 6
 
 TEST_CASE("whoever applies a mask learns whether the result is ASCII, wherever a byte is not") {
   const std::uint32_t mask = mask_of("\x81\x02\x83\x04");
-  for (std::size_t size = 0; size <= 140; ++size) {
+  for (const std::size_t size : sizes()) {
     std::vector<std::uint8_t> masked(size, 0x7F);
     apply_mask(masked, masked.data(), mask, 0);
     std::vector<std::uint8_t> plain(size);
