@@ -16,6 +16,9 @@
 namespace sluice {
 
 class Relay;
+namespace ws {
+class PreparedMessage;
+}
 
 // A part of a frame, as it was received. `payload` is unmasked, valid during the event, and never
 // larger than what one read brings.
@@ -62,6 +65,8 @@ class ClientSocket : public WebSocket {
   virtual void answer_plainly(std::unique_ptr<Relay> relay) = 0;
 
   // ---- While OPEN; ignored otherwise.
+  // send() for a message that many receive.
+  virtual void send_prepared(ws::PreparedMessage& message) = 0;
   // Sends one frame in pieces: a header that announces `payload_bytes`, then exactly as many with
   // send_payload(). Nothing else goes to the client in between; pongs, pings and a Close wait for
   // the frame's end.

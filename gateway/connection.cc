@@ -786,6 +786,10 @@ void Connection::pass_on(const MessagePiece& piece) {
   if (session_ != nullptr) session_->pass_on(piece);
 }
 
+void Connection::send_prepared(ws::PreparedMessage& message) {
+  if (session_ != nullptr) session_->send_prepared(message);
+}
+
 void Connection::close_with(const Ending& ending) {
   if (session_ != nullptr) session_->close_with(ending);
 }

@@ -418,6 +418,18 @@ void Session::send(MessageType type, Bytes payload) {
   put(type, payload);
 }
 
+void Session::send_prepared(ws::PreparedMessage& message) {
+  if (state_ != ReadyState::open) return;
+  const Bytes payload = message.payload();
+  if (held_back(protocol_.frame_size(payload.size()), message.type(), payload)) return;
+  const std::size_t size_before = transport_.output().size();
+  protocol_.send_prepared(message, transport_.output());
+  count_put(message.type(), payload.size(), size_before);
+  if (!message.leaves_at_once() || size_before != 0 || ended()) return;
+  transport_.flush();
+  if (!ended()) update_buffered();
+}
+
 // What the route's slow_consumer policy does with a message for a peer that does not keep up.
 bool Session::held_back(std::size_t frame_bytes, MessageType type, Bytes payload) {
   if (!transport_.blocked()) return false;
@@ -475,15 +487,19 @@ void Session::put_all_held() {
 }
 
 void Session::put(MessageType type, Bytes payload) {
-  metrics::TrafficCounters& traffic = context_.counters.traffic[to_client];
   const std::size_t size_before = transport_.output().size();
   protocol_.send_message(type, payload, transport_.output());
+  count_put(type, payload.size(), size_before);
+}
+
+void Session::count_put(MessageType type, std::size_t payload_bytes, std::size_t size_before) {
+  metrics::TrafficCounters& traffic = context_.counters.traffic[to_client];
   flush_soon();
-  count_deflated(payload.size());
+  count_deflated(payload_bytes);
   (type == MessageType::text ? traffic.text_frames : traffic.binary_frames).add();
-  traffic.payload_bytes.add(payload.size());
-  payload_bytes_[to_client] += payload.size();
-  count_sent(type, payload.size());
+  traffic.payload_bytes.add(payload_bytes);
+  payload_bytes_[to_client] += payload_bytes;
+  count_sent(type, payload_bytes);
   wrote(size_before);
 }
 

@@ -136,14 +136,17 @@ void ByteQueue::clear() {
   consume(size());
 }
 
-std::string ByteQueue::to_string() const {
-  std::string text;
-  text.reserve(size());
+std::vector<std::uint8_t> ByteQueue::to_vector() const {
+  std::vector<std::uint8_t> bytes;
+  bytes.reserve(size());
   for (ChunkPool::Chunk* chunk = head_; chunk != nullptr; chunk = chunk->next) {
-    text.append(reinterpret_cast<const char*>(chunk->data + chunk->begin),
-                chunk->end - chunk->begin);
+    bytes.insert(bytes.end(), chunk->data + chunk->begin, chunk->data + chunk->end);
   }
-  return text;
+  return bytes;
+}
+
+std::string ByteQueue::to_string() const {
+  return std::string(as_text(to_vector()));
 }
 
 }  // namespace sluice

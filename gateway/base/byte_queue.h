@@ -11,6 +11,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "base/bytes.h"
 
@@ -102,7 +103,9 @@ class ByteQueue {
   void consume(std::size_t size);
   void clear();
 
-  // A copy of everything, for tests.
+  // A copy of everything.
+  std::vector<std::uint8_t> to_vector() const;
+  // The same, for tests.
   std::string to_string() const;
 
  private:

@@ -155,8 +155,10 @@ void Channels::arm() {
 
 Channels::Delivery Channels::deliver(Channel& channel, const Published& item) {
   Delivery delivery;
+  ws::PreparedMessage message(item.content.message_type(), as_bytes(item.content.bytes),
+                              channel.subscribers.size());
   for (const auto& [subscriber, filters] : channel.subscribers) {
-    switch (subscriber->deliver(item, filters)) {
+    switch (subscriber->deliver(item, message, filters)) {
       case Subscriber::Outcome::filtered:
         break;
       case Subscriber::Outcome::dropped:

@@ -17,6 +17,7 @@
 #include "bridges/grip.h"
 #include "relay.h"
 #include "uv/loop.h"
+#include "ws/prepared_message.h"
 
 namespace sluice::bridges {
 
@@ -53,8 +54,10 @@ class Subscriber {
 
  protected:
   friend class Channels;
-  // May not subscribe, unsubscribe or destroy anybody.
-  virtual Outcome deliver(const Published& item, const std::vector<std::string>& filters) = 0;
+  // May not subscribe, unsubscribe or destroy anybody. `message`: the item's content, for those who
+  // get it as it is.
+  virtual Outcome deliver(const Published& item, ws::PreparedMessage& message,
+                          const std::vector<std::string>& filters) = 0;
   // After the flush: whether everything that was sent has left.
   virtual bool flushed() const = 0;
 

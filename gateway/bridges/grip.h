@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/message_type.h"
 #include "base/result.h"
 
 namespace sluice::bridges {
@@ -35,6 +36,14 @@ enum class GripMessageType : std::uint8_t { text, binary, ping, pong };
 struct GripContent {
   GripMessageType type = GripMessageType::text;
   std::string bytes;
+
+  // Pings and pongs are the gateway's own business.
+  bool is_message() const {
+    return type == GripMessageType::text || type == GripMessageType::binary;
+  }
+  MessageType message_type() const {
+    return type == GripMessageType::text ? MessageType::text : MessageType::binary;
+  }
 };
 
 // What follows "c:" in a backend's text message.

@@ -10,15 +10,6 @@ namespace {
 // Of a message whose variables were substituted.
 constexpr std::size_t substituted_bytes_max = 1'000'000;
 
-MessageType type_of(const GripContent& content) {
-  return content.type == GripMessageType::text ? MessageType::text : MessageType::binary;
-}
-
-// Pings and pongs are the gateway's own business.
-bool is_message(const GripContent& content) {
-  return content.type == GripMessageType::text || content.type == GripMessageType::binary;
-}
-
 }  // namespace
 
 GripSession::GripSession(const HttpRoute& route, Channels& channels, ClientSocket& socket,
@@ -91,11 +82,16 @@ void GripSession::send_delayed(const GripControl& control) {
 
 void GripSession::send(MessageType type, Bytes payload) {
   socket_.send(type, payload);
+  begin_silence();
+}
+
+// After which a keep-alive is due.
+void GripSession::begin_silence() {
   if (keep_alive_ && !keep_alive_->interval) keep_alive_alarm_.set(keep_alive_->timeout_ms);
 }
 
 void GripSession::send_content(const GripContent& content) {
-  if (is_message(content)) send(type_of(content), as_bytes(content.bytes));
+  if (content.is_message()) send(content.message_type(), as_bytes(content.bytes));
 }
 
 void GripSession::send_keep_alive() {
@@ -110,14 +106,14 @@ void GripSession::flush_delayed() {
 
 // ---- What is published
 
-Subscriber::Outcome GripSession::deliver(const Published& item,
+Subscriber::Outcome GripSession::deliver(const Published& item, ws::PreparedMessage& message,
                                          const std::vector<std::string>& filters) {
   const GripReceiver receiver{filters, meta_, subscriptions()};
   if (item.action == Published::Action::none || !passes_filters(item, receiver)) {
     return Outcome::filtered;
   }
   if (socket_.ready_state() != ReadyState::open) return Outcome::dropped;
-  if (item.action == Published::Action::send) return deliver_content(item, receiver);
+  if (item.action == Published::Action::send) return deliver_content(item, message, receiver);
   if (item.action == Published::Action::close) {
     close(item);
   } else {
@@ -127,12 +123,18 @@ Subscriber::Outcome GripSession::deliver(const Published& item,
 }
 
 Subscriber::Outcome GripSession::deliver_content(const Published& item,
+                                                 ws::PreparedMessage& message,
                                                  const GripReceiver& receiver) {
   std::string buffer;
   const auto content = filtered_content(item, receiver, substituted_bytes_max, buffer);
-  if (!content || !is_message(item.content)) return Outcome::dropped;
+  if (!content || !item.content.is_message()) return Outcome::dropped;
   const std::size_t before = socket_.buffered_amount();
-  send(type_of(item.content), as_bytes(*content));
+  if (content->data() == item.content.bytes.data()) {
+    socket_.send_prepared(message);
+    begin_silence();
+  } else {
+    send(message.type(), as_bytes(*content));
+  }
   // A limit may have closed the socket, or the route's policy have refused the message.
   if (socket_.ready_state() != ReadyState::open) return Outcome::dropped;
   const bool refused = route_.route.slow_consumer == config::SlowConsumer::drop_newest &&

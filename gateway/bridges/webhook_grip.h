@@ -47,7 +47,8 @@ class GripSession final : public Subscriber {
   void send(MessageType type, Bytes payload);
 
  private:
-  Outcome deliver(const Published& item, const std::vector<std::string>& filters) override;
+  Outcome deliver(const Published& item, ws::PreparedMessage& message,
+                  const std::vector<std::string>& filters) override;
   bool flushed() const override { return socket_.buffered_amount() == 0; }
 
   void subscribe_to(const GripControl& control);
@@ -56,7 +57,9 @@ class GripSession final : public Subscriber {
   void send_delayed(const GripControl& control);
   void send_keep_alive();
   void flush_delayed();
-  Outcome deliver_content(const Published& item, const GripReceiver& receiver);
+  void begin_silence();
+  Outcome deliver_content(const Published& item, ws::PreparedMessage& message,
+                          const GripReceiver& receiver);
   void close(const Published& item);
   void send_content(const GripContent& content);
 

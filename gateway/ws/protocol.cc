@@ -354,6 +354,39 @@ void Protocol::send_message(MessageType type, Bytes payload, ByteQueue& out) {
   send_fragment(type, payload, true, true, out);
 }
 
+void Protocol::send_prepared(PreparedMessage& message, ByteQueue& out) {
+  if (close_sent_) return;
+  const bool deflates = this->deflates(message.payload().size());
+  // RFC 6455 5.3: a client masks each frame with a key of its own. RFC 7692 7.1.1: what is sent in
+  // a context becomes a part of it.
+  if (role_ == Role::client || (deflates && compression_->sends.context_takeover)) {
+    return send_message(message.type(), message.payload(), out);
+  }
+  PreparedMessage::Terms terms;
+  if (deflates) terms = {compression_->sends.window_bits, limits_->compression.level};
+  auto form = std::ranges::find(message.forms_, terms, &PreparedMessage::Form::terms);
+  if (form == message.forms_.end()) {
+    form = message.forms_.insert(form, make_form(terms, message));
+  }
+  out.append(form->frames);
+  if (deflates) limits_->compression.pool->count_sent(form->compressed_bytes);
+}
+
+PreparedMessage::Form Protocol::make_form(PreparedMessage::Terms terms,
+                                          const PreparedMessage& message) {
+  CompressionPool* const pool = terms.window_bits == 0 ? nullptr : limits_->compression.pool;
+  const std::uint64_t sent_before = pool == nullptr ? 0 : pool->take_sent_bytes();
+  ChunkPool chunks(0);
+  ByteQueue out(chunks);
+  send_message(message.type(), message.payload(), out);
+  PreparedMessage::Form form{terms, out.to_vector()};
+  if (pool != nullptr) {
+    form.compressed_bytes = pool->take_sent_bytes();
+    pool->count_sent(sent_before);
+  }
+  return form;
+}
+
 void Protocol::send_fragment(MessageType type, Bytes payload, bool first, bool last,
                              ByteQueue& out) {
   if (close_sent_) return;

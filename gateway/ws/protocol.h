@@ -20,6 +20,7 @@
 #include "ws/compression.h"
 #include "ws/frame.h"
 #include "ws/permessage_deflate.h"
+#include "ws/prepared_message.h"
 
 namespace sluice::ws {
 
@@ -112,6 +113,9 @@ class Protocol {
   // Text must be valid UTF-8 over the whole message. A message that is compressed may become
   // several frames.
   void send_message(MessageType type, Bytes payload, ByteQueue& out);
+  // The same for one that others receive too: its frames are made when none with the same terms has
+  // received it. Each message is compressed anew for a receiver that keeps its context.
+  void send_prepared(PreparedMessage& message, ByteQueue& out);
   // One fragment of a message, of no other in between.
   void send_fragment(MessageType type, Bytes payload, bool first, bool last, ByteQueue& out);
   // One frame in pieces: the header, then exactly `payload_bytes` with send_payload(). While
@@ -212,6 +216,7 @@ class Protocol {
   void end();
 
   void send_frame(FrameHeader header, Bytes payload, ByteQueue& out);
+  PreparedMessage::Form make_form(PreparedMessage::Terms terms, const PreparedMessage& message);
   bool deflates(std::uint64_t message_bytes) const;
   bool take_deflater();
   bool send_deflated_message(MessageType type, Bytes payload, ByteQueue& out);

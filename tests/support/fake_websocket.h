@@ -13,6 +13,7 @@
 #include "client_socket.h"
 #include "relay.h"
 #include "websocket.h"
+#include "ws/prepared_message.h"
 
 namespace sluice::test {
 
@@ -149,6 +150,9 @@ struct FakeWebSocket final : ClientSocket {
                   piece.compressed);
     }
     if (!piece.payload.empty()) send_payload(piece.payload);
+  }
+  void send_prepared(ws::PreparedMessage& message) override {
+    send(message.type(), message.payload());
   }
   void close_with(const Ending& how) override {
     if (state != ReadyState::open) return;

@@ -23,7 +23,8 @@ class Listener final : public Subscriber {
   bool all_left = true;
 
  private:
-  Outcome deliver(const Published& item, const std::vector<std::string>& filters) override {
+  Outcome deliver(const Published& item, ws::PreparedMessage&,
+                  const std::vector<std::string>& filters) override {
     if (outcome == Outcome::sent) heard += item.content.bytes;
     for (const std::string& filter : filters) heard += "(" + filter + ")";
     return outcome;

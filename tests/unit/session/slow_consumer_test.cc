@@ -420,3 +420,33 @@ TEST_CASE("the end of the stream waits for what was received before it") {
   CHECK(scene.told() == "text 'two'; end");
   CHECK(scene.end() == "client normal 1000 'bye' clean");
 }
+
+TEST_CASE("a message for many leaves at once, one for a few at the end of the turn") {
+  Scene scene;
+  ws::PreparedMessage few(MessageType::text, as_bytes("few"), 2);
+  scene.session->send_prepared(few);
+  CHECK(scene.transport.taken.empty());
+  scene.turn();
+  CHECK(scene.client_got() == "text 'few'");
+  ws::PreparedMessage many(MessageType::text, as_bytes("many"), 1000);
+  const std::size_t taken = scene.transport.taken.size();
+  scene.session->send_prepared(many);
+  CHECK(scene.transport.taken.size() == taken + 6);
+  CHECK(scene.session->buffered_amount() == 0);
+  CHECK(scene.out().text_messages.get() == 2);
+  CHECK(scene.out().payload_bytes.get() == 7);
+}
+
+TEST_CASE("a message for many is dropped, held or too much for one that does not read, as any") {
+  const auto drops = [](config::Route& route) {
+    route.slow_consumer = config::SlowConsumer::drop_newest;
+    route.buffers = {.high_watermark_bytes = 100, .low_watermark_bytes = 10, .limit_bytes = 1000};
+  };
+  Scene scene(drops);
+  scene.transport.room = 0;
+  const std::string text = letters(60);
+  ws::PreparedMessage message(MessageType::text, as_bytes(text), 1000);
+  for (int i = 0; i < 3; ++i) scene.session->send_prepared(message);
+  CHECK(scene.counters.messages_dropped_newest.get() == 2);
+  CHECK(scene.session->buffered_amount() == 62);
+}

@@ -69,6 +69,11 @@ struct End {
     protocol->send_message(type, as_bytes(text), out);
     return out.to_string();
   }
+  std::string sent(PreparedMessage& message) {
+    ByteQueue out(chunks);
+    protocol->send_prepared(message, out);
+    return out.to_string();
+  }
 
   CompressionPool pool;
   ChunkPool chunks;
@@ -408,6 +413,71 @@ TEST_CASE(
   first.reset();
   auto third = make();
   CHECK(as_text(receive(*third, hello)->payload) == "Hello");
+}
+
+TEST_CASE("a message for many is framed once for all who have agreed on the same") {
+  const std::string text = random_text(3000, 7, 4);
+  const std::string large = random_bytes_of(100'000, 8);
+  constexpr DeflateParameters small_window{{false, 10}, {false, 15}};
+  for (const std::string& payload : {text, large, std::string()}) {
+    PreparedMessage message(MessageType::binary, as_bytes(payload), 7);
+    const ProtocolLimits plain;
+    for (int i = 0; i < 2; ++i) {
+      Protocol sender(Role::server, plain);
+      ChunkPool chunks;
+      ByteQueue out(chunks);
+      sender.send_prepared(message, out);
+      CHECK(End(Role::client, no_takeover).receive(out.to_string()) == payload + " ");
+    }
+    CHECK(message.forms() == 1);
+    std::uint64_t compressed_bytes = 0;
+    for (int i = 0; i < 2; ++i) {
+      End sender(Role::server, no_takeover);
+      const std::string wire = sender.sent(message);
+      CHECK(wire == End(Role::server, no_takeover).sent(payload, MessageType::binary));
+      CHECK(End(Role::client, no_takeover).receive(wire) == payload + " ");
+      const std::uint64_t counted = sender.pool.take_sent_bytes();
+      if (i == 1) CHECK(counted == compressed_bytes);
+      compressed_bytes = counted;
+    }
+    const std::size_t forms = payload.empty() ? 1 : 2;  // nothing to compress
+    CHECK(message.forms() == forms);
+    CHECK((compressed_bytes != 0) == !payload.empty());
+    End narrow(Role::server, small_window);
+    CHECK(End(Role::client, small_window).receive(narrow.sent(message)) == payload + " ");
+    CHECK(message.forms() == (payload.empty() ? forms : forms + 1));
+  }
+}
+
+TEST_CASE("RFC 7692 7.1.1: who keeps a context gets a message for many as a part of it") {
+  const std::string text = random_text(3000, 9, 4);
+  PreparedMessage message(MessageType::text, as_bytes(text), 3);
+  End sender(Role::server, takeover);
+  End receiver(Role::client, takeover);
+  const std::string first = sender.sent(message);
+  const std::string again = sender.sent(message);
+  CHECK(message.forms() == 0);
+  CHECK(again.size() < first.size() / 10);  // it refers to the first
+  CHECK(receiver.receive(first) == text + " ");
+  CHECK(receiver.receive(again) == text + " ");
+  CHECK(receiver.receive(sender.sent("after it")) == "after it ");
+}
+
+TEST_CASE("nothing prepared follows a Close frame, and a client masks what it sends") {
+  PreparedMessage message(MessageType::text, as_bytes("Hello"), 2);
+  ChunkPool chunks;
+  ByteQueue out(chunks);
+  const ProtocolLimits limits;
+  Protocol client(Role::client, limits);
+  client.send_prepared(message, out);
+  CHECK(out.size() == 11);
+  CHECK(message.forms() == 0);
+  out.clear();
+  Protocol server(Role::server, limits);
+  server.send_close(1000, "", out);
+  out.clear();
+  server.send_prepared(message, out);
+  CHECK(out.empty());
 }
 
 TEST_CASE("a relay's end passes compressed messages as they are, and validates only the others") {
