@@ -1,0 +1,68 @@
+"""The load generator (tests/bench/load*) as a process on the last core."""
+
+import contextlib
+import json
+import subprocess
+
+from bench import Failure
+from bench.machine import cores, pin_to
+
+RUN_SECONDS_MAX = 120
+
+
+class Generator:
+    def __init__(self, program, progress):
+        self.program = program
+        self.progress = progress
+
+    def command(self, mode, server, *options):
+        words = [self.program, mode, "--port", server.port]
+        words += ["--server-pid", server.pid, "--limit", RUN_SECONDS_MAX, *options]
+        words += ["--server-forks"] if server.forks else []
+        return [str(word) for word in words]
+
+    def run(self, mode, server, *options):
+        """Runs it to its end and returns its figures."""
+        done = subprocess.run(
+            self.command(mode, server, *options),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=RUN_SECONDS_MAX + 10,
+            preexec_fn=pin_to(cores()[1]),
+        )
+        if done.returncode != 0:
+            raise Failure(f"{mode}: {done.stderr.strip() or done.returncode}")
+        self.progress.ran()
+        return json.loads(done.stdout)
+
+    @contextlib.contextmanager
+    def waiting(self, mode, server, *options):
+        """One whose connections are open and which waits; yields its process."""
+        process = subprocess.Popen(
+            self.command(mode, server, *options),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            preexec_fn=pin_to(cores()[1]),
+        )
+        try:
+            if json.loads(process.stdout.readline() or "{}") != {"ready": True}:
+                raise Failure(f"{mode}: the load generator gave up")
+            yield process
+        finally:
+            process.kill()
+            process.wait()
+            process.stdin.close()
+            process.stdout.close()
+
+
+def go_on(load):
+    """Lets a waiting load generator run; returns its figures, its connections still open."""
+    load.stdin.write("\n")
+    load.stdin.flush()
+    line = load.stdout.readline()
+    if not line:
+        raise Failure("the load generator gave up")
+    return json.loads(line)

@@ -1,0 +1,22 @@
+"""The parts of script/bench. Each is a module with
+
+    TITLE                 of its section in the report
+    runs(settings)        how many runs of the load generator it makes, for the progress
+    measure(bench)        what results.json keeps of it; of what can be serialised only
+    section(results)      Markdown, as a list of lines
+    goals(results)        perhaps: those of the goals that it decides, as report.Goal
+    plots(results)        perhaps: SVG by file name
+"""
+
+from bench.parts import calls, compression, echo, handshakes, memory, relay, tcp, tls
+
+PARTS = {
+    "echo": echo,
+    "relay": relay,
+    "tcp": tcp,
+    "compression": compression,
+    "tls": tls,
+    "memory": memory,
+    "calls": calls,
+    "handshakes": handshakes,
+}
