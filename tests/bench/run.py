@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """What script/bench runs: measures the gateway against others in the same run.
 
-    run.py BUILD_FOLDER [--smoke | --guard [--write]] [--rounds N] [--seconds S] [--idle N] [PART...]
+    run.py BUILD_FOLDER [--smoke | --guard [--write]] [--rounds N] [--seconds S] [PART...]
 
 All parts unless some are named. docs/benchmarks/README.md says what is measured and how.
 """
@@ -39,7 +39,7 @@ def parse_arguments():
         "--messages", type=int, default=100000, help="messages of the part calls (default 100000)"
     )
     parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
-    arguments = parser.parse_args()
+    arguments = parser.parse_intermixed_args()
     unknown = [part for part in arguments.parts if part not in PARTS]
     if unknown:
         parser.error(f"unknown part: {unknown[0]} (there are {', '.join(PARTS)})")

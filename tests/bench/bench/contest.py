@@ -3,8 +3,9 @@
 import contextlib
 from typing import NamedTuple
 
-from bench import Skip
+from bench import Failure, Skip
 from bench.servers import Server
+from bench.statistics import cost_us
 
 
 class Contestant(NamedTuple):
@@ -13,34 +14,84 @@ class Contestant(NamedTuple):
     options: tuple = ()  # for the load generator, beside those of the workload
 
 
-def those_installed(*named_makers):
-    """Contestants of (name, function that makes the server) whose programs are there."""
+def those_installed(bench, *named_makers):
+    """Contestants of (name, function that makes the server, options) whose programs are there."""
     contestants = []
     for name, make, *options in named_makers:
         try:
             contestants.append(Contestant(name, make(), tuple(options)))
         except Skip as reason:
-            print(f"  {name}: {reason}")
+            bench.progress.note(f"{name}: {reason}")
     return contestants
 
 
+class Turns:
+    """The runs of each contestant, and why some have none."""
+
+    def __init__(self, bench, contestants):
+        self.bench = bench
+        self.contestants = contestants
+        self.runs = {contestant.name: [] for contestant in contestants}
+        self.failed = {}
+
+    def start(self, stack):
+        """Leaves out those that do not start."""
+        running = []
+        for contestant in self.contestants:
+            with self.peers_may_fail(contestant):
+                server = stack.enter_context(contestant.server)
+                running.append(contestant._replace(server=server))
+        self.contestants = running
+
+    def run(self, contestant, mode, options):
+        with self.peers_may_fail(contestant):
+            run = self.bench.generator.run(mode, contestant.server, *options, *contestant.options)
+            cost_us(run)
+            self.runs[contestant.name].append(run)
+
+    @contextlib.contextmanager
+    def peers_may_fail(self, contestant):
+        """That a peer cannot do it is a result, and the others go on; that we cannot is none."""
+        try:
+            yield
+        except Failure as failure:
+            if contestant.name == self.contestants[0].name:
+                raise
+            self.bench.progress.note(f"{contestant.name}: {failure}")
+            done = len(self.runs[contestant.name])
+            after = f" after {done} runs" if done else ""
+            self.failed[contestant.name] = str(failure).splitlines()[0] + after
+
+    def take(self, what, options, mode):
+        rounds = self.bench.settings.rounds
+        for number in range(1, rounds + 1):
+            self.bench.progress.round(what, number, rounds)
+            for contestant in self.contestants:
+                if contestant.name not in self.failed:
+                    self.run(contestant, mode, [*options, "--seconds", self.bench.settings.seconds])
+        return self.results()
+
+    def results(self):
+        runs = {name: runs for name, runs in self.runs.items() if runs}
+        return {"runs": runs, "failed": self.failed}
+
+
 def take_turns(bench, contestants, what, options, mode="echo"):
-    """Runs every running server by turns; the runs by name."""
-    runs = {contestant.name: [] for contestant in contestants}
-    rounds = bench.settings.rounds
-    for number in range(1, rounds + 1):
-        bench.progress.round(what, number, rounds)
-        for name, server, own_options in contestants:
-            run = bench.generator.run(
-                mode, server, *options, "--seconds", bench.settings.seconds, *own_options
-            )
-            runs[name].append(run)
-    return runs
+    """Runs every running server by turns. The first of them is ours."""
+    return Turns(bench, contestants).take(what, options, mode)
+
+
+def start_and_take_turns(bench, contestants, what, options, mode="echo"):
+    """The same for servers that are started for it."""
+    with contextlib.ExitStack() as stack:
+        turns = Turns(bench, contestants)
+        turns.start(stack)
+        return turns.take(what, options, mode)
 
 
 def contest(bench, contestants, workload, *options):
-    """The same for servers that are started for it; what results.json keeps of it."""
-    with contextlib.ExitStack() as stack:
-        running = [one._replace(server=stack.enter_context(one.server)) for one in contestants]
-        runs = take_turns(bench, running, str(workload), [*workload.options, *options])
-    return {**workload._asdict(), "runs": runs}
+    """What results.json keeps of a workload."""
+    turns = start_and_take_turns(
+        bench, contestants, str(workload), [*workload.options, *options]
+    )
+    return {**workload._asdict(), **turns}

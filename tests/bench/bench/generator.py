@@ -1,7 +1,9 @@
 """The load generator (tests/bench/load*) as a process on the last core."""
 
 import contextlib
+import functools
 import json
+import re
 import subprocess
 
 from bench import Failure
@@ -20,6 +22,12 @@ class Generator:
         words += ["--server-pid", server.pid, "--limit", RUN_SECONDS_MAX, *options]
         words += ["--server-forks"] if server.forks else []
         return [str(word) for word in words]
+
+    @functools.lru_cache
+    def knows(self, option):
+        """Whether its usage names it."""
+        told = subprocess.run([self.program], capture_output=True, text=True)
+        return re.search(rf"{re.escape(option)}\b", told.stderr + told.stdout) is not None
 
     def run(self, mode, server, *options):
         """Runs it to its end and returns its figures."""

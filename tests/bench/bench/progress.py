@@ -16,6 +16,13 @@ class Progress:
         self.done = 0
         self.started = time.monotonic()
         self.told = 0
+        self.notes = set()
+
+    def note(self, what):
+        """What is missing or went wrong, once."""
+        if what not in self.notes:
+            print(f"[{self.part}] {what}" if self.part else what, file=sys.stderr, flush=True)
+        self.notes.add(what)
 
     def begin(self, part):
         self.part = part

@@ -22,7 +22,8 @@ def at_least(what, value, bound, form="{:.2f}"):
 
 
 def goal_table(goals):
-    rows = [(goal.what, goal.bound, goal.value, "met" if goal.met else "**missed**") for goal in goals]
+    verdict = {True: "met", False: "**missed**"}
+    rows = [(goal.what, goal.bound, goal.value, verdict[goal.met]) for goal in goals]
     return table(["goal", "", "measured", ""], rows)
 
 
@@ -47,25 +48,57 @@ def latencies(runs):
     return " / ".join(f"{value:,.0f}" for value in values if value is not None)
 
 
+def contest_row(workload, name, runs, reference):
+    """The last column is the cost beside the reference's."""
+    ratios = statistics.ratios(runs, reference) if reference and runs is not reference else []
+    return (
+        workload,
+        name,
+        statistics.spread(statistics.costs_us(runs), "{:.2f}".format),
+        f"{statistics.median_of(statistics.rate, runs):,.0f}",
+        f"{statistics.median_of(statistics.busy, runs):.0%}",
+        latencies(runs),
+        statistics.spread(ratios, "{:.2f}".format) if ratios else "",
+    )
+
+
 def contest_table(contests, reference):
-    """A row for each contestant of each workload; the last column is the cost beside `reference`'s."""
     rows = []
     for contest in contests:
-        workload = str(Workload(contest["size"], contest["pipeline"], contest["connections"]))
-        measure = contest["runs"].get(reference)
-        for name, runs in contest["runs"].items():
-            ratios = statistics.ratios(runs, measure) if measure else []
-            rows.append(
-                (
-                    workload,
-                    name,
-                    statistics.spread(statistics.costs_us(runs), "{:.2f}".format),
-                    f"{statistics.median_of(statistics.rate, runs):,.0f}",
-                    f"{statistics.median_of(statistics.busy, runs):.0%}",
-                    latencies(runs),
-                    statistics.spread(ratios, "{:.2f}".format) if ratios else "",
-                )
-            )
+        workload = str(Workload.of(contest))
+        runs_by_name = contest["runs"]
+        for name, runs in runs_by_name.items():
+            rows.append(contest_row(workload, name, runs, runs_by_name.get(reference)))
             workload = ""
     head = ["payload x batch x connections", "", "CPU-s a million", "a second", "busy"]
-    return table([*head, "µs p50 / p99 / p99.9", f"times {reference}"], rows)
+    lines = table([*head, "µs p50 / p99 / p99.9", f"times {reference}"], rows)
+    return [*lines, *failures((str(Workload.of(one)), one["failed"]) for one in contests)]
+
+
+def failures(failed_by_what):
+    """Notes below a table."""
+    lines = [
+        f"- {name} at {what}: {reason}"
+        for what, failed in failed_by_what
+        for name, reason in failed.items()
+    ]
+    return ["", "Who could not, and what the load generator said:", "", *lines] if lines else []
+
+
+def ratio_goals(contests, what, of, bounds, goal=at_most, ours="sluice"):
+    """A goal for each workload that has a bound: our cost beside that of `of`."""
+    for contest in contests:
+        workload, runs = Workload.of(contest), contest["runs"]
+        if workload in bounds and of in runs:
+            ratio = statistics.median(statistics.ratios(runs[ours], runs[of]))
+            yield goal(f"{what} {workload}, times {of}", ratio, bounds[workload])
+
+
+def times_less_goals(contests, what, than, at_least_times):
+    """How many times less we cost than a peer."""
+    for contest in contests:
+        runs = contest["runs"]
+        if than in runs:
+            ratio = statistics.median(statistics.ratios(runs[than], runs["sluice"]))
+            name = f"{what} {Workload.of(contest)}, times less than {than}"
+            yield at_least(name, ratio, at_least_times, "{:.1f}")

@@ -9,10 +9,10 @@ import subprocess
 import tempfile
 import time
 
-from bench import Failure, Skip
+from bench import Failure, Skip, websocket
 from bench.machine import cores, pin_to
 
-START_SECONDS = 10
+START_SECONDS = 30
 
 
 class Server:
@@ -29,7 +29,7 @@ class Server:
         self.output = tempfile.TemporaryFile("w+")
         self.process = subprocess.Popen(
             self.command,
-            env=self.environment,
+            env={name: str(value) for name, value in self.environment.items()},
             stdin=subprocess.DEVNULL,
             stdout=self.output,
             stderr=subprocess.STDOUT,
@@ -67,19 +67,31 @@ class Server:
 class Peer(Server):
     """Somebody else's server, which is told where to listen."""
 
-    def __init__(self, command, listen, forks=False):
-        super().__init__(command)
+    def __init__(self, command, listen, environment=None, forks=False):
+        super().__init__(command, environment)
         self.listen = listen
         self.forks = forks
 
     def wait_for_port(self):
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline and self.process.poll() is None:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.listen)):
+            with contextlib.suppress(OSError, Failure):
+                with socket.create_connection(("127.0.0.1", self.listen), timeout=1) as client:
+                    self.greet(client)
                 return self.listen
             time.sleep(0.02)
         self.output.seek(0)
         raise Failure(f"{self.command[0]} does not listen:\n{self.output.read()}")
+
+    def greet(self, client):
+        """Raises if it is not ready yet, although it listens."""
+
+
+class Pushpin(Peer):
+    """Its processes are ready one after the other."""
+
+    def greet(self, client):
+        websocket.upgrade(client)
 
 
 def free_port():

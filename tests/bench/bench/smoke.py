@@ -13,6 +13,14 @@ from bench.workload import Workload
 
 SECONDS = ("--seconds", 0.3)
 SOME = Workload(1024, 2, 4)
+ECHOES = [
+    Workload(20, 16, 200),
+    Workload(20, 1, 200),
+    Workload(1024, 16, 200),
+    Workload(1024, 1, 200),
+    Workload(16384, 4, 200),
+    Workload(16384, 1, 100),
+]
 
 
 def echoes(bench, workload):
@@ -33,6 +41,13 @@ def tcp(bench):
         with bench.contestants.relay(upstream.port) as server:
             options = [*Workload(1024, 4, 4).options, "--stream", "--path", "/raw", *SECONDS]
             figures = bench.generator.run("echo", server, *options)
+    return figures["messages"] > 0, f"{figures['messages']} messages"
+
+
+def webhooks(bench):
+    with bench.contestants.raw_events() as service:
+        with bench.contestants.webhook(service.port) as server:
+            figures = bench.generator.run("echo", server, *SOME.options, *SECONDS)
     return figures["messages"] > 0, f"{figures['messages']} messages"
 
 
@@ -87,10 +102,11 @@ def instructions(bench):
 CHECKS = {
     **{
         f"echo {workload}": lambda bench, workload=workload: echoes(bench, workload)
-        for workload in echo.WORKLOADS
+        for workload in ECHOES
     },
     "WebSocket relays": relays,
     "a TCP relay": tcp,
+    "webhooks": webhooks,
     "compressed echoes": compressed,
     "echoes over TLS": encrypted,
     f"idle connections cost at most {memory.BYTES_MAX} B of heap": idle_heap,

@@ -12,6 +12,11 @@ class Workload(NamedTuple):
     pipeline: int  # messages of a batch; the next is sent when all of them have come back
     connections: int
 
+    @classmethod
+    def of(cls, contest):
+        """That of a contest in results.json."""
+        return cls(contest["size"], contest["pipeline"], contest["connections"])
+
     def __str__(self):
         return f"{size_text(self.size)} x {self.pipeline} x {self.connections}"
 

@@ -8,12 +8,13 @@
     plots(results)        perhaps: SVG by file name
 """
 
-from bench.parts import calls, compression, echo, handshakes, memory, relay, tcp, tls
+from bench.parts import calls, compression, echo, handshakes, memory, relay, tcp, tls, webhook
 
 PARTS = {
     "echo": echo,
     "relay": relay,
     "tcp": tcp,
+    "webhook": webhook,
     "compression": compression,
     "tls": tls,
     "memory": memory,

@@ -19,8 +19,8 @@ def measure(bench):
         contestants = [Contestant("off", server, ("--path", "/echo"))]
         for mode in US_MAX:
             contestants.append(Contestant(mode, server, ("--path", f"/{mode}", "--deflate")))
-        by_mode = take_turns(bench, contestants, str(WORKLOAD), WORKLOAD.options)
-    return [{**WORKLOAD._asdict(), "runs": by_mode}]
+        turns = take_turns(bench, contestants, str(WORKLOAD), WORKLOAD.options)
+    return [{**WORKLOAD._asdict(), **turns}]
 
 
 def section(results):

@@ -1,39 +1,45 @@
-"""Echoes of a plugin beside servers that know nothing of WebSocket: the limit."""
+"""Echoes of a plugin, beside servers that know nothing of WebSocket (the limit) and a library."""
 
-from bench.contest import Contestant, contest
-from bench.report import at_most, contest_table
-from bench.statistics import median, ratios
+from bench.contest import contest, those_installed
+from bench.report import contest_table, ratio_goals
 from bench.workload import Workload
 
 TITLE = "Echo: one worker on one core"
 LIMIT = "libuv"
 WORKLOADS = [
-    Workload(20, 16, 200),
+    Workload(20, 1, 1),
     Workload(20, 1, 200),
-    Workload(1024, 16, 200),
+    Workload(20, 16, 200),
+    Workload(20, 1, 2000),
     Workload(1024, 1, 200),
-    Workload(16384, 4, 200),
-    Workload(16384, 1, 100),
+    Workload(1024, 16, 200),
+    Workload(16384, 1, 200),
+    Workload(16384, 16, 200),
+    Workload(256 * 1024, 1, 200),
 ]
 RATIO_MAX = {
     Workload(20, 1, 200): 1.1,
     Workload(20, 16, 200): 1.1,
     Workload(1024, 1, 200): 1.1,
     Workload(1024, 16, 200): 1.1,
-    Workload(16384, 1, 100): 1.05,
+    Workload(16384, 1, 200): 1.05,
+    Workload(16384, 16, 200): 1.05,
 }
 
 
 def contestants(bench):
     servers = bench.contestants
-    return [
-        Contestant("sluice", servers.gateway()),
-        Contestant(LIMIT, servers.raw_echo(), ("--raw",)),
-    ]
+    return those_installed(
+        bench,
+        ("sluice", servers.gateway),
+        (LIMIT, servers.raw_echo, "--raw"),
+        ("raw epoll", servers.raw_epoll_echo, "--raw"),
+        ("libwebsockets", servers.libwebsockets),
+    )
 
 
 def runs(settings):
-    return len(WORKLOADS) * 2 * settings.rounds
+    return len(WORKLOADS) * 4 * settings.rounds
 
 
 def measure(bench):
@@ -45,8 +51,4 @@ def section(results):
 
 
 def goals(results):
-    for one in results:
-        workload = Workload(one["size"], one["pipeline"], one["connections"])
-        if workload in RATIO_MAX:
-            ratio = median(ratios(one["runs"]["sluice"], one["runs"][LIMIT]))
-            yield at_most(f"echo {workload}, times {LIMIT}", ratio, RATIO_MAX[workload])
+    return ratio_goals(results, "echo", LIMIT, RATIO_MAX)

@@ -5,7 +5,7 @@ import socket
 import ssl
 import time
 
-from bench import Failure
+from bench import websocket
 from bench.heap import HeapCounts, counting_environment, user_memory
 from bench.report import at_most
 
@@ -49,13 +49,6 @@ def idle_heap(bench, connections):
 
 # ---- With TLS
 
-UPGRADE = (
-    b"GET /echo HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
-)
-MASKED_HI = b"\x81\x82\0\0\0\0Hi"
-
-
 def unverified():
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
@@ -69,13 +62,8 @@ UNVERIFIED = unverified()  # one for all: connections must all be there before t
 def tls_echo(port):
     """A WebSocket over TLS on which one message was echoed."""
     client = UNVERIFIED.wrap_socket(socket.create_connection(("127.0.0.1", port)))
-    client.sendall(UPGRADE)
-    answer = b""
-    while not answer.endswith(b"\r\n\r\n"):
-        answer += client.recv(4096)
-    client.sendall(MASKED_HI)
-    if not answer.startswith(b"HTTP/1.1 101 ") or client.recv(4) != b"\x81\x02Hi":
-        raise Failure(f"no echo over TLS: {answer}")
+    websocket.upgrade(client)
+    websocket.echo_hi(client)
     return client
 
 
@@ -134,7 +122,8 @@ def section(results):
         f" {results['heap_bytes_each']:,.0f} B each",
     ]
     for low, count in results["blocks_each"].items():
-        lines.append(f"    - {count:.2f} blocks of {low} to {int(low) + HeapCounts.CLASS_BYTES - 1} B")
+        high = int(low) + HeapCounts.CLASS_BYTES - 1
+        lines.append(f"    - {count:.2f} blocks of {low} to {high} B")
     return lines
 
 
