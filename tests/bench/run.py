@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """What script/bench runs: measures the gateway against others in the same run.
 
-    run.py BUILD_FOLDER [--smoke | --guard [--write]] [--rounds N] [--seconds S] [PART...]
+    run.py BUILD_FOLDER [--smoke | --guard [--write] | --report] [PART...]
 
 All parts unless some are named. docs/benchmarks/README.md says what is measured and how.
 """
@@ -11,6 +11,7 @@ import pathlib
 import resource
 import sys
 import tempfile
+from dataclasses import asdict
 
 import guard
 from bench import Failure, smoke
@@ -18,6 +19,7 @@ from bench.bench import Settings, open_bench
 from bench.parts import PARTS
 from bench.progress import Progress
 from bench.report import goal_table
+from bench.results import FOLDER, Results
 
 
 def parse_arguments():
@@ -30,13 +32,22 @@ def parse_arguments():
         "--guard", action="store_true", help="count the instructions of the hot operations"
     )
     parser.add_argument("--write", action="store_true", help="with --guard: keep these figures")
-    parser.add_argument("--rounds", type=int, default=7, help="runs of each server (default 7)")
-    parser.add_argument("--seconds", type=float, default=2, help="length of a run (default 2)")
-    parser.add_argument(
-        "--idle", type=int, default=15000, help="idle connections (default 15000)"
-    )
+    parser.add_argument("--rounds", type=int, help="runs of each server (default 5)")
+    parser.add_argument("--seconds", type=float, help="length of a run (default 1)")
+    parser.add_argument("--quick", action="store_true", help="one round of 0.2 s: no measurement")
+    parser.add_argument("--idle", type=int, default=15000, help="idle connections (default 15000)")
     parser.add_argument(
         "--messages", type=int, default=100000, help="messages of the part calls (default 100000)"
+    )
+    parser.add_argument(
+        "--to",
+        type=pathlib.Path,
+        default=FOLDER,
+        metavar="FOLDER",
+        help="where the results and the report are kept (default docs/benchmarks)",
+    )
+    parser.add_argument(
+        "--report", action="store_true", help="write the report anew, of the results that are kept"
     )
     parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
     arguments = parser.parse_intermixed_args()
@@ -46,21 +57,41 @@ def parse_arguments():
     return arguments
 
 
-def run_parts(bench, names):
+def settings_of(arguments):
+    rounds, seconds = (1, 0.2) if arguments.quick else (5, 1)
+    return Settings(
+        arguments.rounds or rounds, arguments.seconds or seconds, arguments.idle, arguments.messages
+    )
+
+
+def run_parts(bench, names, results):
+    """Each is kept as soon as it is measured: a long run that is ended has not been for nothing."""
+    versions = bench.contestants.versions()
     for name in names:
         part = PARTS[name]
         bench.progress.begin(name)
-        results = part.measure(bench)
+        measured = part.measure(bench)
         bench.progress.end()
-        print("\n".join(["", part.TITLE, "", *part.section(results)]))
-        if hasattr(part, "goals"):
-            print("\n".join(["", *goal_table(part.goals(results))]), flush=True)
+        results.keep(name, measured, asdict(bench.settings), versions)
+        results.write()
+        show(part, results.parts[name]["results"])
+    print(f"\nThe report: {results.folder / 'report.md'}")
+
+
+def show(part, measured):
+    print("\n".join(["", part.TITLE, "", *part.section(measured)]))
+    goals = list(part.goals(measured)) if hasattr(part, "goals") else []
+    if goals:
+        print("\n".join(["", *goal_table(goals)]), flush=True)
 
 
 def main():
     arguments = parse_arguments()
     if arguments.guard:
         guard.run(arguments.folder, arguments.write)
+        return 0
+    if arguments.report:
+        Results(arguments.to).write()
         return 0
     _, descriptors_max = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors_max, descriptors_max))
@@ -69,12 +100,11 @@ def main():
             moment = Settings(rounds=1, seconds=0.3, idle=500, messages=10000)
             return smoke.run(open_bench(arguments.folder, work, moment, Progress({}, quiet=True)))
         names = arguments.parts or list(PARTS)
-        settings = Settings(
-            arguments.rounds, arguments.seconds, arguments.idle, arguments.messages
-        )
+        settings = settings_of(arguments)
         progress = Progress({name: PARTS[name].runs(settings) for name in names})
+        bench = open_bench(arguments.folder, work, settings, progress)
         try:
-            run_parts(open_bench(arguments.folder, work, settings, progress), names)
+            run_parts(bench, names, Results(arguments.to))
         except Failure as failure:
             print(f"script/bench: {failure}", file=sys.stderr)
             return 1

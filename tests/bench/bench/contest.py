@@ -8,6 +8,9 @@ from bench.servers import Server
 from bench.statistics import cost_us
 
 
+PEER_TRIES = 4
+
+
 class Contestant(NamedTuple):
     name: str
     server: Server
@@ -32,7 +35,8 @@ class Turns:
         self.bench = bench
         self.contestants = contestants
         self.runs = {contestant.name: [] for contestant in contestants}
-        self.failed = {}
+        self.failed = {}  # the reasons, of every try
+        self.gave_up = set()
 
     def start(self, stack):
         """Leaves out those that do not start."""
@@ -44,30 +48,37 @@ class Turns:
         self.contestants = running
 
     def run(self, contestant, mode, options):
-        with self.peers_may_fail(contestant):
-            run = self.bench.generator.run(mode, contestant.server, *options, *contestant.options)
-            cost_us(run)
-            self.runs[contestant.name].append(run)
+        """Peers may try again: Pushpin drops its clients now and then."""
+        tries = 1 if contestant.name == self.contestants[0].name else PEER_TRIES
+        for number in range(1, tries + 1):
+            with self.peers_may_fail(contestant, last=number == tries):
+                run = self.bench.generator.run(
+                    mode, contestant.server, *options, *contestant.options
+                )
+                cost_us(run)
+                self.runs[contestant.name].append(run)
+                return
 
     @contextlib.contextmanager
-    def peers_may_fail(self, contestant):
+    def peers_may_fail(self, contestant, last=True):
         """That a peer cannot do it is a result, and the others go on; that we cannot is none."""
         try:
             yield
         except Failure as failure:
             if contestant.name == self.contestants[0].name:
                 raise
-            self.bench.progress.note(f"{contestant.name}: {failure}")
-            done = len(self.runs[contestant.name])
-            after = f" after {done} runs" if done else ""
-            self.failed[contestant.name] = str(failure).splitlines()[0] + after
+            reason = str(failure).splitlines()[0]
+            self.bench.progress.note(f"{contestant.name}: {reason}")
+            self.failed.setdefault(contestant.name, []).append(reason)
+            if last:
+                self.gave_up.add(contestant.name)
 
     def take(self, what, options, mode):
         rounds = self.bench.settings.rounds
         for number in range(1, rounds + 1):
             self.bench.progress.round(what, number, rounds)
             for contestant in self.contestants:
-                if contestant.name not in self.failed:
+                if contestant.name not in self.gave_up:
                     self.run(contestant, mode, [*options, "--seconds", self.bench.settings.seconds])
         return self.results()
 

@@ -3,13 +3,16 @@
 import contextlib
 import functools
 import json
+import pathlib
 import re
 import subprocess
+import sys
 
 from bench import Failure
 from bench.machine import cores, pin_to
 
 RUN_SECONDS_MAX = 120
+WEBSOCKETS_LOAD = pathlib.Path(__file__).parents[1] / "websockets_load.py"
 
 
 class Generator:
@@ -42,6 +45,40 @@ class Generator:
         )
         if done.returncode != 0:
             raise Failure(f"{mode}: {done.stderr.strip() or done.returncode}")
+        self.progress.ran()
+        return json.loads(done.stdout)
+
+    def run_together(self, generator_cores, mode, server, *options):
+        """One on each of these cores, all at the same time; their figures."""
+        processes = [
+            subprocess.Popen(
+                self.command(mode, server, *options),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                text=True,
+                preexec_fn=pin_to(core),
+            )
+            for core in generator_cores
+        ]
+        told = [process.communicate(timeout=RUN_SECONDS_MAX + 10)[0] for process in processes]
+        if any(process.returncode != 0 for process in processes):
+            raise Failure(f"{mode}: the load generator gave up")
+        self.progress.ran()
+        return [json.loads(line) for line in told]
+
+    def run_websockets(self, server, *options):
+        """The second load generator, that a public library does the work of."""
+        command = [sys.executable, WEBSOCKETS_LOAD, "--port", server.port]
+        command += ["--server-pid", server.pid, *options]
+        done = subprocess.run(
+            [str(word) for word in command],
+            capture_output=True,
+            text=True,
+            timeout=RUN_SECONDS_MAX,
+            preexec_fn=pin_to(cores()[1]),
+        )
+        if done.returncode != 0:
+            raise Failure(f"websockets_load.py: {done.stderr.strip()}")
         self.progress.ran()
         return json.loads(done.stdout)
 

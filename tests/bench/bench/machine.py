@@ -6,14 +6,19 @@ import platform
 import re
 
 
+def all_cores():
+    """Those that this process may use."""
+    return sorted(os.sched_getaffinity(0))
+
+
 def cores():
     """The server's core and the generator's: two different ones, if there are two."""
-    allowed = sorted(os.sched_getaffinity(0))
-    return allowed[0], allowed[-1]
+    return all_cores()[0], all_cores()[-1]
 
 
 def pin_to(core):
-    return lambda: os.sched_setaffinity(0, {core})
+    """What a new process does before anything else; `core` may be several."""
+    return lambda: os.sched_setaffinity(0, {core} if isinstance(core, int) else core)
 
 
 def first_match(pattern, path):

@@ -1,4 +1,4 @@
-"""Results as Markdown: tables that are read on a terminal as well."""
+"""Results of a part as Markdown: tables that are read on a terminal as well, and goals."""
 
 from typing import NamedTuple
 
@@ -78,11 +78,11 @@ def contest_table(contests, reference):
 def failures(failed_by_what):
     """Notes below a table."""
     lines = [
-        f"- {name} at {what}: {reason}"
+        f"- {name} at {what}, {len(reasons)} times: {reasons[-1]}"
         for what, failed in failed_by_what
-        for name, reason in failed.items()
+        for name, reasons in failed.items()
     ]
-    return ["", "Who could not, and what the load generator said:", "", *lines] if lines else []
+    return ["", "What failed, and what the load generator said:", "", *lines] if lines else []
 
 
 def ratio_goals(contests, what, of, bounds, goal=at_most, ours="sluice"):

@@ -94,6 +94,12 @@ class Pushpin(Peer):
         websocket.upgrade(client)
 
 
+def cpu_seconds(pid):
+    """CPU time that all threads of a process have used."""
+    clock = (~pid << 3) | 2  # clock_getcpuclockid(3), which Python lacks
+    return time.clock_gettime(clock)
+
+
 def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

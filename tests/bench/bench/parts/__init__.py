@@ -8,8 +8,22 @@
     plots(results)        perhaps: SVG by file name
 """
 
-from bench.parts import calls, compression, echo, handshakes, memory, relay, tcp, tls, webhook
+from bench.parts import (
+    calls,
+    compression,
+    crosscheck,
+    echo,
+    growth,
+    handshakes,
+    memory,
+    relay,
+    tcp,
+    tls,
+    webhook,
+    workers,
+)
 
+# In the order of the report.
 PARTS = {
     "echo": echo,
     "relay": relay,
@@ -17,7 +31,10 @@ PARTS = {
     "webhook": webhook,
     "compression": compression,
     "tls": tls,
+    "handshakes": handshakes,
+    "workers": workers,
     "memory": memory,
     "calls": calls,
-    "handshakes": handshakes,
+    "growth": growth,
+    "crosscheck": crosscheck,
 }
