@@ -8,7 +8,7 @@ from bench.servers import Server
 from bench.statistics import cost_us
 
 
-PEER_TRIES = 4
+PEER_TRIES = 5
 
 
 class Contestant(NamedTuple):

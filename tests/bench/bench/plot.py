@@ -5,8 +5,15 @@ from html import escape
 from typing import NamedTuple
 
 WIDTH, HEIGHT = 720, 420
-LEFT, RIGHT, TOP, BOTTOM = 72, 150, 48, 56
-COLOURS = ("#3b82f6", "#e8710a", "#2fa84f", "#c2459b", "#8d6bd8", "#9a8f1f")
+LEFT, RIGHT, TOP, BOTTOM = 72, 100, 48, 56
+# The same contestant has the same colour everywhere.
+COLOURS = {
+    "sluice": "#3b82f6",
+    "libuv": "#e8710a",
+    "raw epoll": "#9a8f1f",
+    "nginx": "#2fa84f",
+    "haproxy": "#c2459b",
+}
 GREY = "#808080"
 
 
@@ -19,6 +26,7 @@ class Axis(NamedTuple):
     title: str
     text: callable  # of a number, for its ticks
     logarithmic: bool = True
+    ticks: tuple = ()  # those that suit the values, unless they are given
 
 
 class Scale:
@@ -27,7 +35,8 @@ class Scale:
     def __init__(self, axis, values, low_pixel, high_pixel):
         self.axis = axis
         self.low_pixel, self.high_pixel = low_pixel, high_pixel
-        self.ticks = log_ticks(values) if axis.logarithmic else linear_ticks(values)
+        choose = log_ticks if axis.logarithmic else linear_ticks
+        self.ticks = axis.ticks or choose(values)
         self.low, self.high = self.position(self.ticks[0]), self.position(self.ticks[-1])
 
     def position(self, value):
@@ -120,7 +129,7 @@ def draw(title, x_axis, y_axis, lines):
     parts = [heading, *grid(x_scale, y_scale)]
     heights = label_heights([y_scale.pixel(line.points[-1][1]) for line in lines])
     for index, line in enumerate(lines):
-        colour = COLOURS[index % len(COLOURS)]
+        colour = COLOURS.get(line.name, GREY)
         parts += curve(line, colour, x_scale, y_scale)
         end = x_scale.pixel(line.points[-1][0]) + 10
         parts.append(text(end, heights[index] + 4, line.name, "start", 13, colour))

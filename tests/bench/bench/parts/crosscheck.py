@@ -122,7 +122,7 @@ def section(results):
             rows.append(row(what, name, some))
             what = ""
     head = ["", "generator", "a second", "CPU µs each", "µs p50 / p99"]
-    lines = ["Echoes. A server that is asked less often sleeps more often, which costs it time.", ""]
+    lines = ["Echoes. A server that is asked less often sleeps more often, which costs time.", ""]
     lines += table(head, rows)
     if "skipped" in results["requests"]:
         return [*lines, "", f"wrk: {results['requests']['skipped']}"]
