@@ -48,7 +48,7 @@ class Contestants:
 
     def versions(self):
         """Of all contestants that are here. Debian's are asked for their packages."""
-        versions = {"sluice": told_by([self.folder / "sluice", "--version"])}
+        versions = {"sluice": told_by(["git", "describe", "--always", "--dirty"])}
         for program in PROGRAMS:
             with contextlib.suppress(Skip):
                 versions[program] = package_version(installed(program))

@@ -20,6 +20,18 @@ sent, and the next when all of it has come back.
 """.splitlines()
 
 
+def as_json(value, indent=""):
+    """A line for each run, so that a diff shows what has changed."""
+    inner = list(value.values()) if isinstance(value, dict) else value
+    if not isinstance(inner, list) or not any(isinstance(one, (dict, list)) for one in inner):
+        return json.dumps(value, ensure_ascii=False)
+    deeper = indent + " "
+    if isinstance(value, dict):
+        lines = [f"{deeper}{json.dumps(key)}: {as_json(one, deeper)}" for key, one in value.items()]
+        return "{\n" + ",\n".join(lines) + f"\n{indent}}}"
+    return "[\n" + ",\n".join(deeper + as_json(one, deeper) for one in value) + f"\n{indent}]"
+
+
 class Results:
     """Of all parts; each with the day, the machine and the versions that it was measured with."""
 
@@ -41,8 +53,7 @@ class Results:
     def write(self):
         """Everything anew: results.json, report.md and the plots."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        # A line for each run: what changes is then seen in a diff.
-        self.path.write_text(json.dumps(self.parts, indent=1, ensure_ascii=False) + "\n")
+        self.path.write_text(as_json(self.parts) + "\n")
         for name, svg in self.plots().items():
             (self.folder / name).write_text(svg)
         (self.folder / "report.md").write_text("\n".join(self.report()) + "\n")
@@ -78,19 +89,19 @@ class Results:
         return lines
 
     def machine_table(self):
-        rows = []
+        """A row for all parts that were measured alike."""
+        parts_by_row = {}
         for name, _, kept in self.measured():
             here, settings = kept["machine"], kept["settings"]
-            rows.append(
-                (
-                    name,
-                    kept["date"],
-                    f"{here['cores']} x {here['cpu']}, {here['memory_gib']} GiB",
-                    f"{here['kernel']}, {here['system']}",
-                    f"{settings['rounds']} x {settings['seconds']:g} s",
-                )
+            row = (
+                kept["date"],
+                f"{here['cores']} x {here['cpu']}, {here['memory_gib']} GiB",
+                f"{here['kernel']}, {here['system']}",
+                f"{settings['rounds']} x {settings['seconds']:g} s",
             )
-        return table(["part", "measured on", "machine", "system", "runs of each"], rows)
+            parts_by_row.setdefault(row, []).append(name)
+        rows = [(*row, ", ".join(parts)) for row, parts in parts_by_row.items()]
+        return table(["measured on", "machine", "system", "runs of each", "parts"], rows)
 
     def version_table(self):
         """Of each contestant, and of which parts if they were measured with several."""
