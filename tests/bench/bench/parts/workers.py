@@ -2,7 +2,7 @@
 
 from bench.machine import all_cores
 from bench.report import at_least, table
-from bench.statistics import cost_us, costs_us, median, ratios, spread
+from bench.statistics import costs_us, median, ratios, spread
 from bench.workload import Workload
 
 TITLE = "Two workers beside one: echoes"
