@@ -5,6 +5,7 @@
 #include <netinet/in.h>
 #include <uv.h>
 
+#include <csignal>
 #include <cstddef>
 #include <cstdio>
 #include <vector>
@@ -67,6 +68,7 @@ int report(const char* what, int status) {
 }  // namespace
 
 int main() {
+  std::signal(SIGPIPE, SIG_IGN);  // a client that leaves in the middle of its echo ends itself only
   uv_loop_t* loop = uv_default_loop();
   uv_tcp_t server;
   uv_tcp_init(loop, &server);

@@ -2,26 +2,18 @@
 // buffer; what comes from one side goes to the other as it is, and nothing of it is understood.
 //
 //   bench_raw_relay PORT      prints "listening on 127.0.0.1:PORT" and relays to PORT until killed
-#include <arpa/inet.h>
 #include <fcntl.h>
-#include <netinet/tcp.h>
-#include <sys/epoll.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
-#include <cerrno>
-#include <cstdint>
-#include <cstdio>
-#include <cstdlib>
-#include <cstring>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "raw_server.h"
+
 namespace {
 
-constexpr std::size_t receive_bytes = 65 * 1024;  // as much as the gateway reads at once
-char received[receive_bytes];
+char received[raw::receive_bytes];
 
 // One side of a relayed connection. Both are freed once the two of them have been closed.
 struct Side {
@@ -33,26 +25,13 @@ struct Side {
 int epoll_fd = -1;
 std::vector<Side*> closed;  // in the present turn
 
-[[noreturn]] void die(const char* what) {
-  std::fprintf(stderr, "bench_raw_relay: %s: %s\n", what, std::strerror(errno));
-  std::exit(1);
-}
-
-sockaddr_in loopback(std::uint16_t port) {
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_port = htons(port);
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  return address;
-}
-
 void watch(int operation, Side& side) {
   // Whoever has not taken what it was sent has the other side wait.
   const bool reads = side.other->waiting.empty();
   epoll_event event{};
   event.events = (reads ? EPOLLIN : 0U) | (side.waiting.empty() ? 0U : EPOLLOUT);
   event.data.ptr = &side;
-  if (::epoll_ctl(epoll_fd, operation, side.fd, &event) != 0) die("epoll_ctl");
+  if (::epoll_ctl(epoll_fd, operation, side.fd, &event) != 0) raw::die("epoll_ctl");
 }
 
 void close_pair(Side& side) {
@@ -98,8 +77,7 @@ void on_event(const epoll_event& event) {
 }
 
 Side* open_side(int fd) {
-  const int on = 1;
-  setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+  raw::answer_at_once(fd);
   auto* side = new Side;
   side->fd = fd;
   return side;
@@ -109,10 +87,10 @@ void accept_client(int listener, std::uint16_t port) {
   const int client_fd = ::accept4(listener, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
   if (client_fd < 0) return;
   const int upstream_fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  const sockaddr_in address = loopback(port);
+  const sockaddr_in address = raw::loopback(port);
   // On the loopback it is done when the call returns.
   if (::connect(upstream_fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
-    die("connect");
+    raw::die("connect");
   }
   ::fcntl(upstream_fd, F_SETFL, O_NONBLOCK);
   Side* const client = open_side(client_fd);
@@ -123,39 +101,18 @@ void accept_client(int listener, std::uint16_t port) {
   watch(EPOLL_CTL_ADD, *upstream);
 }
 
-int listen_anywhere() {
-  const int listener = ::socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-  sockaddr_in address = loopback(0);
-  socklen_t size = sizeof address;
-  if (::bind(listener, reinterpret_cast<const sockaddr*>(&address), size) != 0) die("bind");
-  if (::listen(listener, 4096) != 0) die("listen");
-  ::getsockname(listener, reinterpret_cast<sockaddr*>(&address), &size);
-  std::printf("listening on 127.0.0.1:%d\n", ntohs(address.sin_port));
-  std::fflush(stdout);
-  return listener;
-}
-
 }  // namespace
 
 int main(int argc, char** argv) {
   if (argc != 2) return std::fputs("usage: bench_raw_relay PORT\n", stderr), 2;
   const auto port = static_cast<std::uint16_t>(std::atoi(argv[1]));
-  epoll_fd = ::epoll_create1(EPOLL_CLOEXEC);
-  const int listener = listen_anywhere();
-  epoll_event event{.events = EPOLLIN, .data = {.ptr = nullptr}};
-  if (::epoll_ctl(epoll_fd, EPOLL_CTL_ADD, listener, &event) != 0) die("epoll_ctl");
-  while (true) {
-    epoll_event events[1024];
-    const int count = ::epoll_wait(epoll_fd, events, 1024, -1);
-    for (int i = 0; i < count; ++i) {
-      if (events[i].data.ptr == nullptr) {
-        accept_client(listener, port);
-      } else {
-        on_event(events[i]);
-      }
-    }
-    // Another event of the same turn may have named them.
-    for (Side* side : closed) delete side;
-    closed.clear();
-  }
+  const int listener = raw::listen_anywhere();
+  epoll_fd = raw::epoll_with(listener);
+  raw::serve(
+      epoll_fd, [&] { accept_client(listener, port); }, on_event,
+      [] {
+        // Another event of the same turn may have named them.
+        for (Side* side : closed) delete side;
+        closed.clear();
+      });
 }

@@ -1,0 +1,31 @@
+"""What every part is given."""
+
+from dataclasses import dataclass
+
+from bench.contestants import Contestants
+from bench.generator import Generator
+from bench.progress import Progress
+
+
+@dataclass
+class Settings:
+    """Of script/bench's options."""
+
+    rounds: int
+    seconds: float
+    idle: int  # connections
+    messages: int  # of the part `calls`
+
+
+@dataclass
+class Bench:
+    contestants: Contestants
+    generator: Generator
+    settings: Settings
+    progress: Progress
+
+
+def open_bench(folder, work, settings, progress):
+    contestants = Contestants(folder, work)
+    generator = Generator(contestants.tools / "bench_load", progress)
+    return Bench(contestants, generator, settings, progress)

@@ -1,0 +1,127 @@
+"""The load generator (tests/bench/load*) as a process on the last core."""
+
+import contextlib
+import functools
+import json
+import pathlib
+import re
+import subprocess
+import sys
+
+from bench import Failure
+from bench.machine import cores, pin_to
+from bench.servers import tree_cpu_seconds
+
+RUN_SECONDS_MAX = 120
+WEBSOCKETS_LOAD = pathlib.Path(__file__).parents[1] / "websockets_load.py"
+
+
+class Generator:
+    def __init__(self, program, progress):
+        self.program = program
+        self.progress = progress
+
+    def command(self, mode, server, *options):
+        words = [self.program, mode, "--port", server.port]
+        words += ["--server-pid", server.pid, "--limit", RUN_SECONDS_MAX, *options]
+        return [str(word) for word in words]
+
+    @functools.lru_cache
+    def knows(self, option):
+        """Whether its usage names it."""
+        told = subprocess.run([self.program], capture_output=True, text=True)
+        return re.search(rf"{re.escape(option)}\b", told.stderr + told.stdout) is not None
+
+    def run(self, mode, server, *options):
+        """Runs it to its end and returns its figures."""
+        if server.forks:
+            return self.run_beside_processes(mode, server, *options)
+        done = subprocess.run(
+            self.command(mode, server, *options),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=RUN_SECONDS_MAX + 10,
+            preexec_fn=pin_to(cores()[1]),
+        )
+        if done.returncode != 0:
+            raise Failure(f"{mode}: {done.stderr.strip() or done.returncode}")
+        self.progress.ran()
+        return json.loads(done.stdout)
+
+    def run_beside_processes(self, mode, server, *options):
+        """For a server that forks. There is no clock of all its processes, so they are added up
+        here; the ticks of 10 ms that the generator would add are too coarse for 200 of them."""
+        with self.waiting(mode, server, *options, "--wait") as load:
+            before = tree_cpu_seconds(server.pid)
+            figures = go_on(load)
+            used = tree_cpu_seconds(server.pid) - before
+        self.progress.ran()
+        return {**figures, "server_cpu_seconds": used}
+
+    def run_together(self, generator_cores, mode, server, *options):
+        """One on each of these cores, all at the same time; their figures."""
+        processes = [
+            subprocess.Popen(
+                self.command(mode, server, *options),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                text=True,
+                preexec_fn=pin_to(core),
+            )
+            for core in generator_cores
+        ]
+        told = [process.communicate(timeout=RUN_SECONDS_MAX + 10)[0] for process in processes]
+        if any(process.returncode != 0 for process in processes):
+            raise Failure(f"{mode}: the load generator gave up")
+        self.progress.ran()
+        return [json.loads(line) for line in told]
+
+    def run_websockets(self, server, *options):
+        """The second load generator, that a public library does the work of."""
+        command = [sys.executable, WEBSOCKETS_LOAD, "--port", server.port]
+        command += ["--server-pid", server.pid, *options]
+        done = subprocess.run(
+            [str(word) for word in command],
+            capture_output=True,
+            text=True,
+            timeout=RUN_SECONDS_MAX,
+            preexec_fn=pin_to(cores()[1]),
+        )
+        if done.returncode != 0:
+            raise Failure(f"websockets_load.py: {done.stderr.strip()}")
+        self.progress.ran()
+        return json.loads(done.stdout)
+
+    @contextlib.contextmanager
+    def waiting(self, mode, server, *options):
+        """One whose connections are open and which waits; yields its process."""
+        process = subprocess.Popen(
+            self.command(mode, server, *options),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=pin_to(cores()[1]),
+        )
+        try:
+            if json.loads(process.stdout.readline() or "{}") != {"ready": True}:
+                raise Failure(f"{mode}: {process.stderr.read().strip()}")
+            yield process
+        finally:
+            process.kill()
+            process.wait()
+            process.stdin.close()
+            process.stdout.close()
+            process.stderr.close()
+
+
+def go_on(load):
+    """Lets a waiting load generator run; returns its figures, its connections still open."""
+    load.stdin.write("\n")
+    load.stdin.flush()
+    line = load.stdout.readline()
+    if not line:
+        raise Failure(load.stderr.read().strip() or "the load generator gave up")
+    return json.loads(line)

@@ -1,0 +1,41 @@
+"""The machine that is measured on, and which of its cores is whose."""
+
+import os
+import pathlib
+import platform
+import re
+
+
+def all_cores():
+    """Those that this process may use."""
+    return sorted(os.sched_getaffinity(0))
+
+
+def cores():
+    """The server's core and the generator's: two different ones, if there are two."""
+    return all_cores()[0], all_cores()[-1]
+
+
+def pin_to(core):
+    """What a new process does before anything else; `core` may be several."""
+    return lambda: os.sched_setaffinity(0, {core} if isinstance(core, int) else core)
+
+
+def first_match(pattern, path):
+    try:
+        found = re.search(pattern, pathlib.Path(path).read_text(), re.MULTILINE)
+    except OSError:
+        return None
+    return found and found[1]
+
+
+def describe():
+    """What a reader has to know to judge a figure."""
+    memory_kb = int(first_match(r"^MemTotal: +(\d+) kB", "/proc/meminfo") or 0)
+    return {
+        "cpu": first_match(r"^model name\s*: (.*)", "/proc/cpuinfo") or platform.machine(),
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_gib": round(memory_kb / 1024 / 1024, 1),
+        "kernel": f"{platform.system()} {platform.release()}",
+        "system": first_match(r'^PRETTY_NAME="(.*)"', "/etc/os-release") or "unknown",
+    }

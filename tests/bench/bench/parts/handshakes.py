@@ -1,0 +1,80 @@
+"""Connections that are opened, upgraded, closed with a closing handshake, and gone."""
+
+from bench.contest import start_and_take_turns, those_installed
+from bench.report import at_most, failures, table
+from bench.statistics import cost_us, costs_us, median, median_of, rate, ratios, spread
+
+TITLE = "Opening handshakes: connections opened, upgraded and closed, 16 at a time"
+US_MAX = 45
+ECHO, RELAY = "sluice, a plugin", "sluice, a relay"
+
+
+def plain_contestants(bench, port):
+    servers = bench.contestants
+    return those_installed(
+        bench,
+        (ECHO, servers.gateway),
+        (RELAY, lambda: servers.relay(port)),
+        ("haproxy", lambda: servers.haproxy(port)),
+        ("nginx", lambda: servers.nginx(port)),
+    )
+
+
+def tls_contestants(bench, port):
+    servers = bench.contestants
+    return those_installed(
+        bench,
+        (ECHO, servers.tls_gateway),
+        (RELAY, lambda: servers.tls_relay(port)),
+        ("haproxy", lambda: servers.tls_haproxy(port)),
+    )
+
+
+def kinds(bench):
+    """(name, contestants, options) of what this load generator can do."""
+    yield "plain", plain_contestants, []
+    if bench.generator.knows("--resume"):
+        yield "TLS 1.3, P-256, full", tls_contestants, ["--tls", "--no-resume"]
+        yield "TLS 1.3, P-256, resumed", tls_contestants, ["--tls", "--resume"]
+    else:
+        yield "TLS 1.3, P-256, full", tls_contestants, ["--tls"]
+
+
+def runs(settings):
+    return (4 + 3 + 3) * settings.rounds
+
+
+def measure(bench):
+    results = {}
+    with bench.contestants.echo_upstream() as upstream:
+        for kind, contestants, options in kinds(bench):
+            results[kind] = start_and_take_turns(
+                bench,
+                contestants(bench, upstream.port),
+                kind,
+                ["--connections", 16, *options],
+                mode="handshakes",
+            )
+    return results
+
+
+def section(results):
+    rows = []
+    for kind, turns in results.items():
+        for name, runs in turns["runs"].items():
+            costs = costs_us(runs)
+            per_second = f"{median_of(rate, runs):,.0f}"
+            rows.append((kind, name, spread(costs, "{:.1f}".format), per_second))
+            kind = ""
+    lines = table(["", "", "CPU µs each", "a second"], rows)
+    return [*lines, *failures((kind, turns["failed"]) for kind, turns in results.items())]
+
+
+def goals(results):
+    cost = median_of(cost_us, results["plain"]["runs"][ECHO])
+    yield at_most("an opening handshake, plain, CPU µs", cost, US_MAX, "{:.1f}")
+    for kind, turns in results.items():
+        runs = turns["runs"]
+        if kind.startswith("TLS") and "haproxy" in runs:
+            ratio = median(ratios(runs[RELAY], runs["haproxy"]))
+            yield at_most(f"an opening handshake, {kind}, times haproxy", ratio, 1)

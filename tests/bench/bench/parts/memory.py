@@ -1,0 +1,134 @@
+"""Memory of connections that have been used once and are silent since."""
+
+import resource
+import socket
+import ssl
+import time
+
+from bench import websocket
+from bench.heap import HeapCounts, counting_environment, user_memory
+from bench.report import at_most
+
+TITLE = "Memory of idle connections, beyond their sockets"
+BYTES_MAX = 512
+TLS_BYTES_MAX = 12 * 1024  # the goal; OpenSSL's part alone is more than that today
+TLS_HEAP_MAX = 15 * 1024
+TLS_CONNECTIONS = 2000
+HEAP_CONNECTIONS = 2000
+
+
+def runs(_):
+    return 2
+
+
+def idle_memory(bench, connections):
+    """Bytes for each of them."""
+    with bench.contestants.gateway() as server:
+        bench.generator.run("echo", server, "--connections", 10, "--messages", 10)
+        time.sleep(0.3)
+        before = user_memory(server.pid)
+        with bench.generator.waiting("idle", server, "--connections", connections):
+            time.sleep(0.5)
+            return (user_memory(server.pid) - before) / connections
+
+
+def idle_heap(bench, connections):
+    """Heap blocks for each connection: their bytes, and how many there are of each size class."""
+    path = bench.contestants.work / "heap"
+    with bench.contestants.gateway(counting_environment(bench.contestants, path)) as server:
+        bench.generator.run("echo", server, "--connections", 10, "--messages", 10)
+        time.sleep(0.3)
+        counts = HeapCounts(path)
+        _, bytes_before, blocks_before = counts.read()
+        with bench.generator.waiting("idle", server, "--connections", connections):
+            time.sleep(0.3)
+            _, bytes_after, blocks_after = counts.read()
+    blocks = [(after - before) / connections for before, after in zip(blocks_before, blocks_after)]
+    return (bytes_after - bytes_before) / connections, blocks
+
+
+# ---- With TLS
+
+def unverified():
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+UNVERIFIED = unverified()  # one for all: connections must all be there before the first is pinged
+
+
+def tls_echo(port):
+    """A WebSocket over TLS on which one message was echoed."""
+    client = UNVERIFIED.wrap_socket(socket.create_connection(("127.0.0.1", port)))
+    websocket.upgrade(client)
+    websocket.echo_hi(client)
+    return client
+
+
+def growth_with_tls(server, connections, bytes_now):
+    """Of what `bytes_now` tells, for each of them. Each has had its echo, so none is busy."""
+    clients = [tls_echo(server.port) for _ in range(10)]
+    before = bytes_now()
+    clients += [tls_echo(server.port) for _ in range(connections)]
+    each = (bytes_now() - before) / connections
+    for client in clients:
+        client.close()
+    return each
+
+
+def tls_idle_memory(bench, connections):
+    with bench.contestants.tls_gateway() as server:
+        return growth_with_tls(server, connections, lambda: user_memory(server.pid))
+
+
+def tls_idle_heap(bench, connections):
+    path = bench.contestants.work / "tls_heap"
+    environment = counting_environment(bench.contestants, path)
+    with bench.contestants.tls_gateway(environment) as server:
+        return growth_with_tls(server, connections, lambda: HeapCounts(path).read()[1])
+
+
+# ---- The part
+
+
+def measure(bench):
+    _, descriptors_max = resource.getrlimit(resource.RLIMIT_NOFILE)
+    connections = min(bench.settings.idle, descriptors_max - 200)
+    heap_connections = min(connections, HEAP_CONNECTIONS)
+    heap_bytes, blocks = idle_heap(bench, heap_connections)
+    return {
+        "connections": connections,
+        "bytes_each": idle_memory(bench, connections),
+        "heap_connections": heap_connections,
+        "heap_bytes_each": heap_bytes,
+        "blocks_each": {
+            index * HeapCounts.CLASS_BYTES: count
+            for index, count in enumerate(blocks)
+            if count >= 0.01
+        },
+        "tls_connections": TLS_CONNECTIONS,
+        "tls_bytes_each": tls_idle_memory(bench, TLS_CONNECTIONS),
+    }
+
+
+def section(results):
+    lines = [
+        f"- plain, {results['connections']:,} of them: {results['bytes_each']:,.0f} B each",
+        f"- with TLS 1.3, {results['tls_connections']:,} of them:"
+        f" {results['tls_bytes_each']:,.0f} B each",
+        f"- plain, on the heap without malloc's headers, {results['heap_connections']:,} of them:"
+        f" {results['heap_bytes_each']:,.0f} B each",
+    ]
+    for low, count in results["blocks_each"].items():
+        high = int(low) + HeapCounts.CLASS_BYTES - 1
+        lines.append(f"    - {count:.2f} blocks of {low} to {high} B")
+    return lines
+
+
+def goals(results):
+    yield at_most("an idle connection, bytes", results["bytes_each"], BYTES_MAX, "{:,.0f}")
+    yield at_most(
+        "an idle connection with TLS, bytes", results["tls_bytes_each"], TLS_BYTES_MAX, "{:,.0f}"
+    )

@@ -1,0 +1,104 @@
+"""Results of a part as Markdown: tables that are read on a terminal as well, and goals."""
+
+from typing import NamedTuple
+
+from bench import statistics
+from bench.workload import Workload
+
+
+class Goal(NamedTuple):
+    what: str
+    bound: str
+    value: str
+    met: bool
+
+
+def at_most(what, value, bound, form="{:.2f}"):
+    return Goal(what, f"at most {bound:g}", form.format(value), value <= bound)
+
+
+def at_least(what, value, bound, form="{:.2f}"):
+    return Goal(what, f"at least {bound:g}", form.format(value), value >= bound)
+
+
+def goal_table(goals):
+    verdict = {True: "met", False: "**missed**"}
+    rows = [(goal.what, goal.bound, goal.value, verdict[goal.met]) for goal in goals]
+    return table(["goal", "", "measured", ""], rows)
+
+
+def table(head, rows):
+    """Lines of a Markdown table; its columns are padded, so that it can be read as it is."""
+    cells = [[str(cell) for cell in row] for row in [head, *rows]]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(head))]
+    lines = ["| " + " | ".join(c.ljust(w) for c, w in zip(row, widths)) + " |" for row in cells]
+    return [lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]]
+
+
+def microseconds(value):
+    return "" if value is None else f"{value:,.0f}"
+
+
+def latencies(runs):
+    """p50 / p99 / p99.9, as many of them as the generator tells."""
+    values = [
+        statistics.median_of(lambda run: statistics.latency_us(run, quantile), runs)
+        for quantile in ("p50", "p99", "p999")
+    ]
+    return " / ".join(f"{value:,.0f}" for value in values if value is not None)
+
+
+def contest_row(workload, name, runs, reference):
+    """The last column is the cost beside the reference's."""
+    ratios = statistics.ratios(runs, reference) if reference and runs is not reference else []
+    return (
+        workload,
+        name,
+        statistics.spread(statistics.costs_us(runs), "{:.2f}".format),
+        f"{statistics.median_of(statistics.rate, runs):,.0f}",
+        f"{statistics.median_of(statistics.busy, runs):.0%}",
+        latencies(runs),
+        statistics.spread(ratios, "{:.2f}".format) if ratios else "",
+    )
+
+
+def contest_table(contests, reference):
+    rows = []
+    for contest in contests:
+        workload = str(Workload.of(contest))
+        runs_by_name = contest["runs"]
+        for name, runs in runs_by_name.items():
+            rows.append(contest_row(workload, name, runs, runs_by_name.get(reference)))
+            workload = ""
+    head = ["payload x batch x connections", "", "CPU-s a million", "a second", "busy"]
+    lines = table([*head, "µs p50 / p99 / p99.9", f"times {reference}"], rows)
+    return [*lines, *failures((str(Workload.of(one)), one["failed"]) for one in contests)]
+
+
+def failures(failed_by_what):
+    """Notes below a table."""
+    lines = [
+        f"- {name} at {what}, {len(reasons)} times: {reasons[-1]}"
+        for what, failed in failed_by_what
+        for name, reasons in failed.items()
+    ]
+    return ["", "What failed, and what the load generator said:", "", *lines] if lines else []
+
+
+def ratio_goals(contests, what, of, bounds, goal=at_most, ours="sluice"):
+    """A goal for each workload that has a bound: our cost beside that of `of`."""
+    for contest in contests:
+        workload, runs = Workload.of(contest), contest["runs"]
+        if workload in bounds and of in runs:
+            ratio = statistics.median(statistics.ratios(runs[ours], runs[of]))
+            yield goal(f"{what} {workload}, times {of}", ratio, bounds[workload])
+
+
+def times_less_goals(contests, what, than, at_least_times):
+    """How many times less we cost than a peer."""
+    for contest in contests:
+        runs = contest["runs"]
+        if than in runs:
+            ratio = statistics.median(statistics.ratios(runs[than], runs["sluice"]))
+            name = f"{what} {Workload.of(contest)}, times less than {than}"
+            yield at_least(name, ratio, at_least_times, "{:.1f}")

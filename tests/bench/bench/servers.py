@@ -1,0 +1,123 @@
+"""Servers as processes: each is pinned to a core, and lives as long as its `with` block."""
+
+import contextlib
+import os
+import pathlib
+import re
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+
+from bench import Failure, Skip, websocket
+from bench.machine import cores, pin_to
+
+START_SECONDS = 30
+
+
+class Server:
+    """A server that tells on stdout where it listens."""
+
+    forks = False
+
+    def __init__(self, command, environment=None, core=None):
+        self.command = [str(word) for word in command]
+        self.environment = {**os.environ, **(environment or {})}
+        self.core = cores()[0] if core is None else core
+
+    def __enter__(self):
+        self.output = tempfile.TemporaryFile("w+")
+        self.process = subprocess.Popen(
+            self.command,
+            env={name: str(value) for name, value in self.environment.items()},
+            stdin=subprocess.DEVNULL,
+            stdout=self.output,
+            stderr=subprocess.STDOUT,
+            preexec_fn=pin_to(self.core),
+        )
+        self.pid = self.process.pid
+        try:
+            self.port = self.wait_for_port()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def wait_for_port(self):
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline and self.process.poll() is None:
+            self.output.seek(0)
+            found = re.search(r"listening.*127\.0\.0\.1:(\d+)", self.output.read())
+            if found:
+                return int(found[1])
+            time.sleep(0.02)
+        self.output.seek(0)
+        raise Failure(f"{self.command[0]} does not listen:\n{self.output.read()}")
+
+    def __exit__(self, *_):
+        self.process.terminate()
+        try:
+            self.process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.output.close()
+
+
+class Peer(Server):
+    """Somebody else's server, which is told where to listen."""
+
+    def __init__(self, command, listen, environment=None, forks=False):
+        super().__init__(command, environment)
+        self.listen = listen
+        self.forks = forks
+
+    def wait_for_port(self):
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline and self.process.poll() is None:
+            with contextlib.suppress(OSError, Failure):
+                with socket.create_connection(("127.0.0.1", self.listen), timeout=1) as client:
+                    self.greet(client)
+                return self.listen
+            time.sleep(0.02)
+        self.output.seek(0)
+        raise Failure(f"{self.command[0]} does not listen:\n{self.output.read()}")
+
+    def greet(self, client):
+        """Raises if it is not ready yet, although it listens."""
+
+
+class Pushpin(Peer):
+    """Its processes are ready one after the other."""
+
+    def greet(self, client):
+        websocket.upgrade(client)
+
+
+def cpu_seconds(pid):
+    """CPU time that all threads of a process have used."""
+    clock = (~pid << 3) | 2  # clock_getcpuclockid(3), which Python lacks
+    return time.clock_gettime(clock)
+
+
+def tree_cpu_seconds(pid):
+    """The same of a process and of those that it has forked, as far as they live."""
+    with contextlib.suppress(OSError):
+        children = pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        return cpu_seconds(pid) + sum(tree_cpu_seconds(int(child)) for child in children)
+    return 0
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def installed(program):
+    """Its path. Debian keeps servers where only root looks."""
+    found = shutil.which(program, path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
+    if found is None:
+        raise Skip(f"{program} is not installed (script/bootstrap --bench)")
+    return found

@@ -1,0 +1,141 @@
+"""Everything for a moment, as a test. Counts are judged; times are not, on a busy machine they
+mean nothing."""
+
+import shutil
+
+import guard
+from bench import Skip
+from bench.contest import contest
+from bench.machine import cores
+from bench.parts import calls, compression, echo, memory, relay
+from bench.statistics import median, ratios
+from bench.workload import Workload
+
+SECONDS = ("--seconds", 0.3)
+SOME = Workload(1024, 2, 4)
+ECHOES = [
+    Workload(20, 16, 200),
+    Workload(20, 1, 200),
+    Workload(1024, 16, 200),
+    Workload(1024, 1, 200),
+    Workload(16384, 4, 200),
+    Workload(16384, 1, 100),
+]
+
+
+def echoes(bench, workload):
+    contestants = echo.contestants(bench)
+    if workload != ECHOES[0]:
+        contestants = [one for one in contestants if one.name in ("sluice", echo.LIMIT)]
+    runs = contest(bench, contestants, workload)["runs"]
+    ratio = median(ratios(runs["sluice"], runs[echo.LIMIT]))
+    return 0.05 < ratio < 20, f"{ratio:.2f} times {echo.LIMIT} (not a measurement)"
+
+
+def relays(bench):
+    with bench.contestants.echo_upstream() as upstream:
+        contestants = relay.contestants(bench, upstream.port)
+        runs = contest(bench, contestants, Workload(20, 1, 10))["runs"]
+    return "sluice" in runs, f"{', '.join(runs)} (not a measurement)"
+
+
+def tcp(bench):
+    with bench.contestants.raw_echo(core=cores()[1]) as upstream:
+        with bench.contestants.relay(upstream.port) as server:
+            options = [*Workload(1024, 4, 4).options, "--stream", "--path", "/raw", *SECONDS]
+            figures = bench.generator.run("echo", server, *options)
+    return figures["messages"] > 0, f"{figures['messages']} messages"
+
+
+def webhooks(bench):
+    with bench.contestants.raw_events() as service:
+        with bench.contestants.webhook(service.port) as server:
+            figures = bench.generator.run("echo", server, *SOME.options, *SECONDS)
+    return figures["messages"] > 0, f"{figures['messages']} messages"
+
+
+def compressed(bench):
+    with bench.contestants.gateway() as server:
+        for mode in compression.US_MAX:
+            options = [*SOME.options, "--deflate", "--path", f"/{mode}", *SECONDS]
+            figures = bench.generator.run("echo", server, *options)
+    return figures["messages"] > 0, f"{figures['messages']} messages"
+
+
+def encrypted(bench):
+    with bench.contestants.tls_gateway() as server:
+        figures = bench.generator.run("echo", server, *SOME.options, "--tls", *SECONDS)
+    return figures["messages"] > 0, f"{figures['messages']} messages"
+
+
+def idle_heap(bench):
+    heap_bytes, _ = memory.idle_heap(bench, 500)
+    return 100 < heap_bytes <= memory.BYTES_MAX, f"{heap_bytes:.0f} B of heap each"
+
+
+def tls_idle_heap(bench):
+    heap_bytes = memory.tls_idle_heap(bench, 200)
+    return 1000 < heap_bytes <= memory.TLS_HEAP_MAX, f"{heap_bytes:.0f} B of heap each"
+
+
+def allocations(bench):
+    each = calls.allocations_per_message(bench, 10000)
+    return each < calls.ALLOCATIONS_MAX, f"{each:.5f} a message"
+
+
+def reads_and_writes(bench):
+    reads, writes = calls.reads_and_writes(calls.calls_per_message(bench, 2000))
+    good = 0.99 < reads < 1.01 and 0.99 < writes < 1.01
+    return good, f"{reads:.3f} reads, {writes:.3f} writes a message"
+
+
+def handshakes(bench):
+    with bench.contestants.gateway() as server:
+        figures = bench.generator.run("handshakes", server, "--connections", 16, *SECONDS)
+    return figures["handshakes"] >= 16, f"{figures['handshakes']} opened and closed"
+
+
+def instructions(bench):
+    if shutil.which("valgrind") is None:
+        raise Skip("valgrind is not installed")
+    grown = guard.run(bench.contestants.folder)
+    return True, f"{grown} have grown"  # other compilers count otherwise: a warning at most
+
+
+CHECKS = {
+    **{
+        f"echo {workload}": lambda bench, workload=workload: echoes(bench, workload)
+        for workload in ECHOES
+    },
+    "WebSocket relays": relays,
+    "a TCP relay": tcp,
+    "webhooks": webhooks,
+    "compressed echoes": compressed,
+    "echoes over TLS": encrypted,
+    f"idle connections cost at most {memory.BYTES_MAX} B of heap": idle_heap,
+    "idle connections with TLS cost at most 15 KiB of heap": tls_idle_heap,
+    "an echo makes no heap allocation": allocations,
+    "an echo makes one read and one write": reads_and_writes,
+    "handshakes": handshakes,
+    "instructions of the hot operations": instructions,
+}
+
+
+def check(bench, what, function):
+    try:
+        good, told = function(bench)
+        result = "passed" if good else "failed"
+    except Skip as reason:
+        result, told = "skipped", reason
+    except Exception as error:  # whatever it is, the others still run
+        result, told = "failed", error
+    print(f"{result} {what}: {told}", flush=True)
+    return result
+
+
+def run(bench):
+    """Returns the exit status. The last line counts; script/test reads it."""
+    results = [check(bench, what, function) for what, function in CHECKS.items()]
+    passed, failed, skipped = (results.count(one) for one in ("passed", "failed", "skipped"))
+    print(f"{passed} passed, {failed} failed" + (f", {skipped} skipped" if skipped else ""))
+    return 0 if failed == 0 else 1

@@ -1,0 +1,55 @@
+"""Figures of runs. A run is the line of JSON that the load generator printed."""
+
+from statistics import median
+
+from bench import Failure
+
+# The names that the keys of latencies have had.
+LATENCY_KEYS = ("{}_us", "latency_us_{}")
+
+
+def cost_us(run):
+    """CPU time of the server for one message, or one handshake. Also CPU-seconds for a million."""
+    count = run.get("messages", run.get("handshakes"))
+    if not count:
+        raise Failure("nothing came back in time")
+    if run["server_cpu_seconds"] <= 0:
+        raise Failure("used less CPU time than the kernel tells")
+    return run["server_cpu_seconds"] * 1e6 / count
+
+
+def rate(run):
+    return run.get("messages", run.get("handshakes")) / run["seconds"]
+
+
+def busy(run):
+    """Cores that the server used."""
+    return run["server_cpu_seconds"] / run["seconds"]
+
+
+def latency_us(run, quantile):
+    """`quantile`: p50, p99, p999. None if the run does not tell."""
+    keys = [key.format(quantile) for key in LATENCY_KEYS]
+    return next((run[key] for key in keys if key in run), None)
+
+
+def costs_us(runs):
+    return [cost_us(run) for run in runs]
+
+
+def median_of(figure, runs):
+    """None if one of the runs has no such figure."""
+    values = [figure(run) for run in runs]
+    return None if None in values else median(values)
+
+
+def ratios(runs, of):
+    """Of costs, each run with the one next to it in time."""
+    return [cost_us(a) / cost_us(b) for a, b in zip(runs, of)]
+
+
+def spread(values, form):
+    """Median, and the extremes in brackets."""
+    if len(values) == 1:
+        return form(values[0])
+    return f"{form(median(values))} ({form(min(values))}..{form(max(values))})"
