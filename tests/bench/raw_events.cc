@@ -2,7 +2,8 @@
 // is answered with the events that it brought (application/websocket-events), so an OPEN is
 // accepted, each message echoed and a CLOSE answered; only a DISCONNECT is answered with nothing.
 //
-//   bench_raw_events      prints "listening on 127.0.0.1:PORT" and serves until it is killed
+//   bench_raw_events [CHANNEL]    prints "listening on 127.0.0.1:PORT" and serves until it is
+//                                 killed; with a CHANNEL, whoever opens is subscribed to it (GRIP)
 #include <algorithm>
 #include <string>
 #include <string_view>
@@ -12,6 +13,7 @@
 namespace {
 
 char received[raw::receive_bytes];
+std::string subscription;  // the event that subscribes; empty: nobody is subscribed
 
 // Both gateways say how long a body is; one without any has none.
 std::size_t content_length(std::string_view head) {
@@ -22,12 +24,24 @@ std::size_t content_length(std::string_view head) {
   return std::strtoull(&*found + name.size(), nullptr, 10);
 }
 
+std::string subscription_to(const std::string& channel) {
+  const std::string command = R"(c:{"type":"subscribe","channel":")" + channel + "\"}";
+  char size[16];
+  std::snprintf(size, sizeof size, "%zx", command.size());
+  return std::string("TEXT ") + size + "\r\n" + command + "\r\n";
+}
+
 void append_answer(std::string& out, std::string_view events) {
   if (events.starts_with("DISCONNECT")) events = {};
-  out += "HTTP/1.1 200 OK\r\nContent-Type: application/websocket-events\r\nContent-Length: ";
-  out += std::to_string(events.size());
+  const bool subscribes = !subscription.empty() && events.starts_with("OPEN");
+  const std::string_view more = subscribes ? subscription : std::string_view();
+  out += "HTTP/1.1 200 OK\r\nContent-Type: application/websocket-events\r\n";
+  if (subscribes) out += "Sec-WebSocket-Extensions: grip\r\n";
+  out += "Content-Length: ";
+  out += std::to_string(events.size() + more.size());
   out += "\r\n\r\n";
   out += events;
+  out += more;
 }
 
 // Answers what has come whole.
@@ -59,6 +73,7 @@ void on_readable(int epoll_fd, raw::Client& client) {
 
 }  // namespace
 
-int main() {
+int main(int argc, char** argv) {
+  if (argc > 1) subscription = subscription_to(argv[1]);
   raw::serve_clients(on_readable);
 }
