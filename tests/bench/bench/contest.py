@@ -15,6 +15,7 @@ class Contestant(NamedTuple):
     name: str
     server: Server
     options: tuple = ()  # for the load generator, beside those of the workload
+    peer: bool = False  # somebody else's, which may fail
 
 
 def those_installed(bench, *named_makers):
@@ -22,7 +23,8 @@ def those_installed(bench, *named_makers):
     contestants = []
     for name, make, *options in named_makers:
         try:
-            contestants.append(Contestant(name, make(), tuple(options)))
+            peer = not name.startswith("sluice")
+            contestants.append(Contestant(name, make(), tuple(options), peer))
         except Skip as reason:
             bench.progress.note(f"{name}: {reason}")
     return contestants
@@ -49,7 +51,7 @@ class Turns:
 
     def run(self, contestant, mode, options):
         """Peers may try again: Pushpin drops its clients now and then."""
-        tries = 1 if contestant.name == self.contestants[0].name else PEER_TRIES
+        tries = PEER_TRIES if contestant.peer else 1
         for number in range(1, tries + 1):
             with self.peers_may_fail(contestant, last=number == tries):
                 run = self.bench.generator.run(
@@ -65,7 +67,7 @@ class Turns:
         try:
             yield
         except Failure as failure:
-            if contestant.name == self.contestants[0].name:
+            if not contestant.peer:
                 raise
             reason = str(failure).splitlines()[0]
             self.bench.progress.note(f"{contestant.name}: {reason}")
@@ -88,7 +90,7 @@ class Turns:
 
 
 def take_turns(bench, contestants, what, options, mode="echo"):
-    """Runs every running server by turns. The first of them is ours."""
+    """Runs every running server by turns."""
     return Turns(bench, contestants).take(what, options, mode)
 
 

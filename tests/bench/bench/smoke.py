@@ -2,12 +2,15 @@
 mean nothing."""
 
 import shutil
+from dataclasses import asdict
+from xml.etree import ElementTree
 
 import guard
 from bench import Skip
 from bench.contest import contest
 from bench.machine import cores
-from bench.parts import calls, compression, echo, memory, relay
+from bench.parts import calls, compression, echo, growth, memory, relay
+from bench.results import Results
 from bench.statistics import median, ratios
 from bench.workload import Workload
 
@@ -54,14 +57,6 @@ def webhooks(bench):
     return figures["messages"] > 0, f"{figures['messages']} messages"
 
 
-def compressed(bench):
-    with bench.contestants.gateway() as server:
-        for mode in compression.US_MAX:
-            options = [*SOME.options, "--deflate", "--path", f"/{mode}", *SECONDS]
-            figures = bench.generator.run("echo", server, *options)
-    return figures["messages"] > 0, f"{figures['messages']} messages"
-
-
 def encrypted(bench):
     with bench.contestants.tls_gateway() as server:
         figures = bench.generator.run("echo", server, *SOME.options, "--tls", *SECONDS)
@@ -95,6 +90,35 @@ def handshakes(bench):
     return figures["handshakes"] >= 16, f"{figures['handshakes']} opened and closed"
 
 
+def plotted_growth():
+    """As growth.measure() would return it, had it measured so little."""
+    run = {"messages": 1000, "seconds": 0.1, "server_cpu_seconds": 0.01}
+    contests = [
+        {**Workload(size, 1, connections)._asdict(), "runs": {"sluice": [run]}, "failed": {}}
+        for size, connections in ((20, 1), (1024, 1000))
+    ]
+    routes = {"start_seconds": 0.1, "memory_bytes": 1 << 20, "handshake_us": [40, 41]}
+    return {
+        **dict.fromkeys(("connections", "sizes", "relayed_sizes"), contests),
+        "routes": [{"routes": 10, **routes}, {"routes": 1000, "failed": "too many"}],
+    }
+
+
+def report(bench):
+    """Tables, goals and plots: of compressed echoes, and of figures made up."""
+    results = Results(bench.contestants.work / "report")
+    settings, versions = asdict(bench.settings), bench.contestants.versions()
+    results.keep("compression", compression.measure(bench), settings, versions)
+    results.keep("growth", plotted_growth(), settings, versions)
+    results.write()
+    kept = Results(results.folder)
+    plots = [ElementTree.parse(path) for path in results.folder.glob("*.svg")]
+    written = (results.folder / "report.md").read_text()
+    told = all(part.TITLE in written for part in (compression, growth))
+    good = told and kept.parts == results.parts and len(plots) == 4
+    return good, f"{len(written.splitlines())} lines, {len(plots)} plots"
+
+
 def instructions(bench):
     if shutil.which("valgrind") is None:
         raise Skip("valgrind is not installed")
@@ -110,13 +134,13 @@ CHECKS = {
     "WebSocket relays": relays,
     "a TCP relay": tcp,
     "webhooks": webhooks,
-    "compressed echoes": compressed,
     "echoes over TLS": encrypted,
     f"idle connections cost at most {memory.BYTES_MAX} B of heap": idle_heap,
     "idle connections with TLS cost at most 15 KiB of heap": tls_idle_heap,
     "an echo makes no heap allocation": allocations,
     "an echo makes one read and one write": reads_and_writes,
     "handshakes": handshakes,
+    "compressed echoes, and the report": report,
     "instructions of the hot operations": instructions,
 }
 

@@ -69,7 +69,8 @@ def measure_routes(bench, routes):
     try:
         return handshakes_of_last_route(bench, routes)
     except Failure as failure:
-        reason = str(failure).strip().splitlines()[-1]
+        # The last line of what it said, without the name of a file that is gone soon.
+        reason = str(failure).strip().splitlines()[-1].rpartition(": ")[2]
         bench.progress.note(f"{routes:,} routes: {reason}")
         return {"routes": routes, "failed": reason}
 
