@@ -59,8 +59,10 @@ def kernel_memory():
 # ---- One process
 
 
-def measure_cpu(bench, loads, seconds):
-    """Figures of one ping interval, added up over all generators."""
+def measure_cpu(bench, loads, interval):
+    """Figures of one ping interval, added up over all generators. A ping may go out a tick of the
+    gateway's clock late, so it is a second more."""
+    seconds = interval + 1
     for load in loads:
         go_on(load)  # a measurement begins where the one before it ends
     bench.progress.tell(f"waiting {seconds} s, in which each connection is pinged")
@@ -143,7 +145,7 @@ def wait_for_all(bench, loads, connections):
 
 def in_many(bench, connections, interval, each=EACH_PROCESS):
     count = math.ceil(connections / each)
-    connections -= connections % count
+    connections += -connections % count  # the same for each
     with contextlib.ExitStack() as stack:
         before, started = kernel_memory(), time.monotonic()
         servers = start_gateways(bench, stack, count, interval)
