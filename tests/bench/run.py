@@ -37,6 +37,12 @@ def parse_arguments():
     parser.add_argument("--quick", action="store_true", help="one round of 0.2 s: no measurement")
     parser.add_argument("--idle", type=int, default=15000, help="idle connections (default 15000)")
     parser.add_argument(
+        "--idle-connections",
+        type=int,
+        metavar="N",
+        help="idle connections over several processes (default what memory allows, at most 1000000)",
+    )
+    parser.add_argument(
         "--messages", type=int, default=100000, help="messages of the part calls (default 100000)"
     )
     parser.add_argument(
@@ -60,7 +66,11 @@ def parse_arguments():
 def settings_of(arguments):
     rounds, seconds = (1, 0.2) if arguments.quick else (5, 0.8)
     return Settings(
-        arguments.rounds or rounds, arguments.seconds or seconds, arguments.idle, arguments.messages
+        arguments.rounds or rounds,
+        arguments.seconds or seconds,
+        arguments.idle,
+        arguments.messages,
+        arguments.idle_connections,
     )
 
 

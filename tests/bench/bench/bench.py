@@ -15,6 +15,7 @@ class Settings:
     seconds: float
     idle: int  # connections
     messages: int  # of the part `calls`
+    idle_connections: int | None = None  # over several processes; None: as many as memory allows
 
 
 @dataclass

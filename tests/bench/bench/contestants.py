@@ -78,6 +78,11 @@ class Contestants:
         name = f"routes-{routes}.yaml"
         return self.sluice(self.configuration("routes.yaml", name, routes=listed))
 
+    def gateway_to_be_kept(self, ping_interval, core=None, listen=0):
+        """For connections that stay. Several may listen on the same port."""
+        values = {"listen": listen, "ping_interval": ping_interval}
+        return self.sluice(self.configuration("idle.yaml", f"idle-{listen}.yaml", **values), core=core)
+
     def echo_upstream(self):
         """A WebSocket server to stand behind proxies, on the core of the load generator."""
         return self.gateway(core=cores()[1])
@@ -104,9 +109,10 @@ class Contestants:
     def raw_epoll_echo(self):
         return Server([self.tools / "bench_raw_epoll_echo"])
 
-    def raw_events(self):
-        """The service behind webhooks, on the core of the load generator."""
-        return Server([self.tools / "bench_raw_events"], core=cores()[1])
+    def raw_events(self, *channel):
+        """The service behind webhooks, on the core of the load generator. Subscribes to a channel
+        whoever opens, if there is one."""
+        return Server([self.tools / "bench_raw_events", *channel], core=cores()[1])
 
     def raw_relay(self, port):
         return Server([self.tools / "bench_raw_relay", port])
@@ -182,6 +188,10 @@ class Contestants:
 
     def webhook(self, port):
         return self.sluice(self.configuration("webhook.yaml", f"webhook-{port}.yaml", port=port))
+
+    def publisher(self, port, admin):
+        """With routes to a service that subscribes, and publishing on the port `admin`."""
+        return self.sluice(self.configuration("publish.yaml", port=port, admin=admin))
 
     def pushpin(self, port):
         """Four processes, that talk over sockets in a folder of their own."""

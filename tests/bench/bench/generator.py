@@ -97,17 +97,22 @@ class Generator:
     @contextlib.contextmanager
     def waiting(self, mode, server, *options):
         """One whose connections are open and which waits; yields its process."""
+        with self.started(mode, server, *options) as process:
+            wait_until_ready(process)
+            yield process
+
+    @contextlib.contextmanager
+    def started(self, mode, server, *options, core=None):
+        """One that may still be opening its connections; yields its process."""
         process = subprocess.Popen(
             self.command(mode, server, *options),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            preexec_fn=pin_to(cores()[1]),
+            preexec_fn=pin_to(cores()[1] if core is None else core),
         )
         try:
-            if json.loads(process.stdout.readline() or "{}") != {"ready": True}:
-                raise Failure(f"{mode}: {process.stderr.read().strip()}")
             yield process
         finally:
             process.kill()
@@ -117,11 +122,25 @@ class Generator:
             process.stderr.close()
 
 
-def go_on(load):
-    """Lets a waiting load generator run; returns its figures, its connections still open."""
-    load.stdin.write("\n")
-    load.stdin.flush()
+def wait_until_ready(load):
+    if answer_of(load) != {"ready": True}:
+        raise Failure("the load generator is not ready")
+
+
+def answer_of(load):
+    """The next line that a load generator prints."""
     line = load.stdout.readline()
     if not line:
         raise Failure(load.stderr.read().strip() or "the load generator gave up")
     return json.loads(line)
+
+
+def tell(load, line=""):
+    load.stdin.write(f"{line}\n")
+    load.stdin.flush()
+
+
+def go_on(load):
+    """Lets a waiting load generator run; returns its figures, its connections still open."""
+    tell(load)
+    return answer_of(load)

@@ -9,7 +9,18 @@ import guard
 from bench import Skip
 from bench.contest import contest
 from bench.machine import cores
-from bench.parts import calls, compression, echo, growth, memory, relay
+from bench.parts import (
+    calls,
+    compression,
+    echo,
+    growth,
+    idle,
+    memory,
+    publish,
+    reconnect,
+    relay,
+    slow,
+)
 from bench.results import Results
 from bench.statistics import median, ratios
 from bench.workload import Workload
@@ -119,6 +130,47 @@ def report(bench):
     return good, f"{len(written.splitlines())} lines, {len(plots)} plots"
 
 
+def resumed(bench):
+    with bench.contestants.tls_gateway() as server:
+        options = ["--connections", 4, "--tls", "--resume", *SECONDS]
+        figures = bench.generator.run("handshakes", server, *options)
+    told = f"{figures['resumed']} of {figures['handshakes']} resumed"
+    return 0 < figures["resumed"] == figures["handshakes"], told
+
+
+def open_loop(bench):
+    with bench.contestants.gateway() as server:
+        options = ["--connections", 10, "--rate", 1000, *SECONDS]
+        figures = bench.generator.run("echo", server, *options)
+    return figures["messages"] == 300, f"{figures['messages']} of 300 messages came back"
+
+
+def published(bench):
+    results = publish.measure(bench, subscribers=(10, 100))
+    frames = max(run["distinct_frames"] for one in results for run in one["runs"])
+    deliveries = sum(run["deliveries"] for one in results for run in one["runs"])
+    return frames == 1, f"{deliveries} deliveries"
+
+
+def slow_readers(bench):
+    results = slow.measure(bench, readers=20)
+    closed = sum(run["slow_closed"] for run in results["beside"]["closed"])
+    watermarks = slow.growth(results)
+    return closed == 0 and watermarks <= 1.25 * slow.SLOW, f"{watermarks:.1f} watermarks of memory"
+
+
+def reconnects(bench):
+    run = reconnect.measure(bench, connections=200, total=1000)["runs"][0]
+    return run["failures"] == 0, f"{run['handshakes']} accepted, {run['failures']} failures"
+
+
+def kept(bench):
+    """Each connection is pinged within its interval, which is a second here."""
+    figures = idle.in_many(bench, 600, interval=1, each=300)
+    told = f"{figures['pings']} pings of {figures['connections']} connections"
+    return figures["processes"] == 2 and figures["pings"] > 0, told
+
+
 def instructions(bench):
     if shutil.which("valgrind") is None:
         raise Skip("valgrind is not installed")
@@ -140,6 +192,12 @@ CHECKS = {
     "an echo makes no heap allocation": allocations,
     "an echo makes one read and one write": reads_and_writes,
     "handshakes": handshakes,
+    "TLS handshakes are resumed": resumed,
+    "messages at a fixed rate": open_loop,
+    "all subscribers get what is published": published,
+    "clients that do not read": slow_readers,
+    "clients that reconnect": reconnects,
+    "idle connections of two gateways on one port are pinged": kept,
     "compressed echoes, and the report": report,
     "instructions of the hot operations": instructions,
 }

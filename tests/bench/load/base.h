@@ -20,16 +20,15 @@ std::uint64_t now_ns();  // CLOCK_MONOTONIC
 std::uint64_t own_cpu_ns();
 double seconds(std::uint64_t ns);
 
-// CPU time of a server: of all threads of a process and, if it forks, of its children too.
+// CPU time of all threads of a server.
 class ServerClock {
  public:
   // `pid` 0: there is none to ask, and its time is 0.
-  ServerClock(pid_t pid, bool forks);
+  explicit ServerClock(pid_t pid);
   std::uint64_t cpu_ns() const;
 
  private:
   const pid_t pid_;
-  const bool forks_;
   clockid_t clock_{};
 };
 

@@ -29,7 +29,7 @@ constexpr const char* usage =
     "  --rate N     open loop: N messages a second, due whether or not echoes came\n"
     "  --slow K     K further connections that send and never read\n"
     "  --total N    for reconnect\n"
-    "  --server-pid PID [--server-forks]  --limit S\n";
+    "  --server-pid PID  --limit S\n";
 
 [[noreturn]] void refuse() {
   std::fputs(usage, stderr);
@@ -46,13 +46,8 @@ Mode parse_mode(std::string_view name) {
 }
 
 const std::map<std::string_view, bool Options::*> flags = {
-    {"--raw", &Options::raw},
-    {"--stream", &Options::stream},
-    {"--deflate", &Options::deflate},
-    {"--tls", &Options::tls},
-    {"--resume", &Options::resume},
-    {"--wait", &Options::wait},
-    {"--server-forks", &Options::server_forks},
+    {"--raw", &Options::raw}, {"--stream", &Options::stream}, {"--deflate", &Options::deflate},
+    {"--tls", &Options::tls}, {"--resume", &Options::resume}, {"--wait", &Options::wait},
 };
 
 std::uint64_t whole(const char* value) {

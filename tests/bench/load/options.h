@@ -39,7 +39,6 @@ struct Options {
   bool wait = false;             // for a line on stdin, before and after the run
 
   pid_t server_pid = 0;
-  bool server_forks = false;     // its CPU time is that of its children too
   unsigned limit_seconds = 300;  // whatever happens, it ends then
 };
 

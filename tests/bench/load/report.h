@@ -28,7 +28,7 @@ class Line {
 // Time, and CPU time of the server and of this program, between start() and stop().
 class Meter {
  public:
-  explicit Meter(const Options& options) : server_(options.server_pid, options.server_forks) {}
+  explicit Meter(const Options& options) : server_(options.server_pid) {}
 
   void start();
   void stop();
