@@ -9,6 +9,7 @@ All parts unless some are named. docs/benchmarks/README.md says what is measured
 import argparse
 import pathlib
 import resource
+import signal
 import sys
 import tempfile
 from dataclasses import asdict
@@ -96,6 +97,8 @@ def show(part, measured):
 
 
 def main():
+    # Whoever ends it does not want its servers to stay.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     arguments = parse_arguments()
     if arguments.guard:
         guard.run(arguments.folder, arguments.write)

@@ -12,7 +12,7 @@ from bench import Failure
 from bench.generator import answer_of, go_on, tell, wait_until_ready
 from bench.heap import user_memory
 from bench.machine import all_cores
-from bench.report import at_least, at_most, table
+from bench.report import Goal, at_most, table
 from bench.servers import free_port
 
 TITLE = "Idle connections, pinged every 30 s"
@@ -60,12 +60,11 @@ def kernel_memory():
 
 
 def measure_cpu(bench, loads, interval):
-    """Figures of one ping interval, added up over all generators. A ping may go out a tick of the
-    gateway's clock late, so it is a second more."""
-    seconds = interval + 1
+    """Figures of one ping interval, added up over all generators."""
+    seconds = interval + 1  # since the gateway's deadlines are coarse
     for load in loads:
         go_on(load)  # a measurement begins where the one before it ends
-    bench.progress.tell(f"waiting {seconds} s, in which each connection is pinged")
+    bench.progress.tell(f"{seconds} s in which each connection is pinged")
     time.sleep(seconds)  # nothing to wait for: the time is what is measured
     for load in loads:
         tell(load)
@@ -124,9 +123,11 @@ def start_generators(bench, stack, servers, connections):
     loads = []
     for number, server in enumerate(servers):
         core = allowed[(number + 1) % len(allowed)]
-        # An address of its own, since one has ports for 28,000.
-        options = ["--connections", connections // len(servers), "--source", f"127.1.{number}.1"]
-        options += ["--limit", LIMIT_SECONDS]
+        share = (connections + number) // len(servers)  # their sum is what there shall be
+        options = ["--connections", share, "--limit", LIMIT_SECONDS]
+        # Addresses of its own. One has 28,000 ports, and from half of them on connect() takes long
+        # to find one that is free.
+        options += ["--source", f"127.1.{number}.1", "--sources", 2]
         loads.append(
             stack.enter_context(bench.generator.started("idle", server, *options, core=core))
         )
@@ -145,7 +146,6 @@ def wait_for_all(bench, loads, connections):
 
 def in_many(bench, connections, interval, each=EACH_PROCESS):
     count = math.ceil(connections / each)
-    connections += -connections % count  # the same for each
     with contextlib.ExitStack() as stack:
         before, started = kernel_memory(), time.monotonic()
         servers = start_gateways(bench, stack, count, interval)
@@ -183,26 +183,22 @@ def row(results):
         f"{results['user_bytes_each']:,.0f}",
         f"{kernel['slab']:,.0f}",
         f"{kernel['unreclaimable_slab']:,.0f}",
-        f"{kernel['socket_buffers']:,.0f}",
-        f"{kernel['available']:,.0f}",
         f"{results['server_cpu_seconds'] / results['seconds']:.1%}",
         f"{results['server_cpu_seconds'] * 1e6 / max(results['pings'], 1):.1f}",
     )
 
 
 def section(results):
-    head = ["processes", "connections", "user B", "Slab", "SUnreclaim", "buffers", "MemAvailable"]
-    head += ["CPU", "µs a ping"]
+    head = ["gateways", "connections", "user B", "Slab B", "SUnreclaim B", "CPU", "CPU µs a ping"]
     many = results["many"]
     return [
         *table(head, [row(results["one"]), row(many)]),
         "",
-        f"Bytes for each connection. *user*: of the gateway. *Slab*, *SUnreclaim* and *MemAvailable* of"
+        "Bytes for each connection. *user*: of the gateway. *Slab* and, as a part of it, *SUnreclaim* of"
         " `/proc/meminfo` are for both ends, two sockets with their descriptors and places in epoll,"
-        " since both are on this machine; *buffers*, of `/proc/net/sockstat`, is a part of them."
-        " *MemAvailable* has in it what the load generators take, too, and whatever else the machine"
-        f" does. *CPU*: of one core, all gateways together, in {many['seconds']:.0f} s, in which each"
-        " connection is pinged once.",
+        " since both are on this machine. What else the machine does is in them, too. Quiet sockets"
+        " have no buffers. *CPU*: of one core, all gateways together, in"
+        f" {many['seconds']:.0f} s, in which {many['pings']:,} pings were answered.",
         "",
         f"{many['connections']:,} connections were open, each with an echo, after"
         f" {many['open_seconds']:.0f} s, on one port of {many['processes']} gateways (`reuse_port`).",
@@ -213,4 +209,5 @@ def goals(results):
     each = results["one"]["user_bytes_each"]
     yield at_most("an idle connection that is pinged, bytes", each, BYTES_MAX, "{:,.0f}")
     many = results["many"]["connections"]
-    yield at_least("idle connections at once", many, TOTAL_MAX, "{:,.0f}")
+    bound = f"at least {TOTAL_MAX:,}"
+    yield Goal("idle connections at once", bound, f"{many:,}", many >= TOTAL_MAX)
