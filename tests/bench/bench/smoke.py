@@ -199,12 +199,6 @@ CHECKS = {
     "clients that reconnect": reconnects,
     "idle connections of two gateways on one port are pinged": kept,
     "compressed echoes, and the report": report,
-    "TLS handshakes are resumed": resumed,
-    "messages at a fixed rate": open_loop,
-    "all subscribers get what is published": published,
-    "clients that do not read": slow_readers,
-    "clients that reconnect": reconnects,
-    "idle connections of two gateways on one port are pinged": kept,
     "instructions of the hot operations": instructions,
 }
 
