@@ -113,9 +113,9 @@ def tree_cpu_seconds(pid):
 def free_port():
     """For a server that has to be told one. Not of those that the kernel gives to clients: one of
     them could take it before the server does."""
-    first_of_clients = pathlib.Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0]
+    of_clients = pathlib.Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()
     while True:
-        port = random.randrange(10000, int(first_of_clients))
+        port = random.randrange(10000, int(of_clients[0]))
         with contextlib.suppress(OSError), socket.socket() as probe:
             probe.bind(("127.0.0.1", port))
             return port
