@@ -81,7 +81,8 @@ class Contestants:
     def gateway_to_be_kept(self, ping_interval, core=None, listen=0):
         """For connections that stay. Several may listen on the same port."""
         values = {"listen": listen, "ping_interval": ping_interval}
-        return self.sluice(self.configuration("idle.yaml", f"idle-{listen}.yaml", **values), core=core)
+        configuration = self.configuration("idle.yaml", f"idle-{listen}.yaml", **values)
+        return self.sluice(configuration, core=core)
 
     def echo_upstream(self):
         """A WebSocket server to stand behind proxies, on the core of the load generator."""
