@@ -192,7 +192,8 @@ class Contestants:
 
     def publisher(self, port, admin):
         """With routes to a service that subscribes, and publishing on the port `admin`."""
-        return self.sluice(self.configuration("publish.yaml", port=port, admin=admin))
+        values = {"port": port, "admin": admin}
+        return self.sluice(self.configuration("publish.yaml", f"publish-{admin}.yaml", **values))
 
     def pushpin(self, port):
         """Four processes, that talk over sockets in a folder of their own."""
