@@ -81,7 +81,8 @@ class Contestants:
     def gateway_to_be_kept(self, ping_interval, core=None, listen=0):
         """For connections that stay. Several may listen on the same port."""
         values = {"listen": listen, "ping_interval": ping_interval}
-        return self.sluice(self.configuration("idle.yaml", f"idle-{listen}.yaml", **values), core=core)
+        configuration = self.configuration("idle.yaml", f"idle-{listen}.yaml", **values)
+        return self.sluice(configuration, core=core)
 
     def echo_upstream(self):
         """A WebSocket server to stand behind proxies, on the core of the load generator."""
@@ -191,7 +192,8 @@ class Contestants:
 
     def publisher(self, port, admin):
         """With routes to a service that subscribes, and publishing on the port `admin`."""
-        return self.sluice(self.configuration("publish.yaml", port=port, admin=admin))
+        values = {"port": port, "admin": admin}
+        return self.sluice(self.configuration("publish.yaml", f"publish-{admin}.yaml", **values))
 
     def pushpin(self, port):
         """Four processes, that talk over sockets in a folder of their own."""

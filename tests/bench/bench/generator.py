@@ -117,7 +117,8 @@ class Generator:
         finally:
             process.kill()
             process.wait()
-            process.stdin.close()
+            with contextlib.suppress(BrokenPipeError):  # of what it was told and did not read
+                process.stdin.close()
             process.stdout.close()
             process.stderr.close()
 
@@ -136,8 +137,11 @@ def answer_of(load):
 
 
 def tell(load, line=""):
-    load.stdin.write(f"{line}\n")
-    load.stdin.flush()
+    try:
+        load.stdin.write(f"{line}\n")
+        load.stdin.flush()
+    except BrokenPipeError:
+        raise Failure(load.stderr.read().strip() or "the load generator gave up") from None
 
 
 def go_on(load):

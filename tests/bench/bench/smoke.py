@@ -153,10 +153,11 @@ def published(bench):
 
 
 def slow_readers(bench):
+    """A client goes over its watermark by what was read at once."""
     results = slow.measure(bench, readers=20)
     closed = sum(run["slow_closed"] for run in results["beside"]["closed"])
     watermarks = slow.growth(results)
-    return closed == 0 and watermarks <= 1.25 * slow.SLOW, f"{watermarks:.1f} watermarks of memory"
+    return closed == 0 and watermarks <= 1.5 * slow.SLOW, f"{watermarks:.1f} watermarks of memory"
 
 
 def reconnects(bench):

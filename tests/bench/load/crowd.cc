@@ -1,8 +1,8 @@
 #include "crowd.h"
 
 #include <arpa/inet.h>
-#include <fcntl.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -43,22 +43,36 @@ void come_from(int fd, std::uint32_t source) {
   }
 }
 
-// On the loopback it is done when the call returns. Returns -1 if it failed.
+// Returns -1 if it failed at once.
 int connect_to(std::uint16_t port, std::uint32_t source) {
-  const int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  const int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   if (fd < 0) die_errno("socket");
   if (source != 0) come_from(fd, source);
-  const sockaddr_in address = ipv4(INADDR_LOOPBACK, port);
-  if (::connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
-    const int error = errno;
-    ::close(fd);
-    errno = error;
-    return -1;
-  }
   const int on = 1;
   setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-  if (::fcntl(fd, F_SETFL, O_NONBLOCK) != 0) die_errno("fcntl");
-  return fd;
+  const sockaddr_in address = ipv4(INADDR_LOOPBACK, port);
+  if (::connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0 ||
+      errno == EINPROGRESS) {
+    return fd;
+  }
+  const int error = errno;
+  ::close(fd);
+  errno = error;
+  return -1;
+}
+
+// As a rule it has connected when connect() returns, on the loopback. But where the listener's
+// queue is full it may take seconds, for which the other clients shall not have to wait.
+bool is_writable(int fd) {
+  pollfd room{.fd = fd, .events = POLLOUT, .revents = 0};
+  return ::poll(&room, 1, 0) == 1;
+}
+
+int connect_error(int fd) {
+  int error = 0;
+  socklen_t size = sizeof error;
+  getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size);
+  return error;
 }
 
 ssize_t read_some(const Client& client, Buffer& room) {
@@ -105,13 +119,18 @@ void Crowd::open(Client& client, Handler& handler) {
   ++opening_;
   if (client.fd < 0) return lose(client, std::string("connect: ") + std::strerror(errno));
   client.partial.clear();
+  client.state = Client::State::connecting;
   client.watches_input = true;
-  client.watches_output = false;
+  client.watches_output = !is_writable(client.fd);
   watch(client, EPOLL_CTL_ADD);
-  begin_opening(client);
+  if (!client.watches_output) on_connected(client);
 }
 
-void Crowd::begin_opening(Client& client) {
+void Crowd::on_connected(Client& client) {
+  if (const int error = connect_error(client.fd); error != 0) {
+    return lose(client, std::string("connect: ") + std::strerror(error));
+  }
+  watch_output(client, false);
   if (tls_ != nullptr) {
     client.ssl = tls_->begin(client.fd);
     client.state = Client::State::securing;
@@ -228,6 +247,7 @@ void Crowd::poll(std::uint64_t wait_ns) {
 }
 
 void Crowd::on_client_event(Client& client, std::uint32_t events) {
+  if (client.state == Client::State::connecting) return on_connected(client);
   if (client.state == Client::State::securing) return secure(client);
   if ((events & EPOLLOUT) != 0) client.handler->on_writable(client);
   if (client.fd < 0 || (events & ~static_cast<std::uint32_t>(EPOLLOUT)) == 0) return;

@@ -17,7 +17,7 @@ namespace load {
 class Handler;
 
 struct Client {
-  enum class State : std::uint8_t { closed, securing, upgrading, open };
+  enum class State : std::uint8_t { closed, connecting, securing, upgrading, open };
 
   Handler* handler = nullptr;
   std::uint32_t index = 0;  // of its handler's clients
@@ -79,7 +79,7 @@ class Crowd {
   std::optional<std::string> next_line();
 
  private:
-  void begin_opening(Client& client);
+  void on_connected(Client& client);
   void secure(Client& client);
   void upgrade(Client& client);
   void on_upgrade_answer(Client& client, const std::uint8_t* bytes, std::size_t size);

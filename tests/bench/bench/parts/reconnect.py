@@ -3,7 +3,7 @@
 from bench.report import at_most, table
 from bench.statistics import costs_us, median_of, rate, spread
 
-TITLE = "Reconnects: 50,000 connections accepted, of clients that are all reset at once and come again"
+TITLE = "Reconnects: 50,000 connections accepted, of clients that are all reset at once"
 CONNECTIONS = 9000  # twice as many have descriptors while the gateway has not seen the reset
 TOTAL = 50_000
 OPENING = 1000

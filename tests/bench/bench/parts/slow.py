@@ -65,13 +65,14 @@ def section(results):
             )
         )
     at_rate = f"{RATE:,} a second"
-    head = ["", "messages a second", "CPU µs each", f"p50 µs at {at_rate}", "p99 µs", "memory KiB", "slow sent B"]
+    head = ["", "messages a second", "CPU µs each", f"p50 µs at {at_rate}", "p99 µs"]
+    head += ["memory KiB", "slow sent B"]
     return [
         *table(head, rows),
         "",
-        "Of the others: how many messages, as fast as they can, and latencies at a fixed rate. *memory*: by"
-        " how much the gateway grew. *slow sent*: what the gateway still took of the slow ones while"
-        " the others were measured; they had filled every buffer before.",
+        "Of the others: how many messages, as fast as they can, and latencies at a fixed rate."
+        " *memory*: by how much the gateway grew. *slow sent*: what it still took of the slow ones"
+        " while the others were measured; they had filled every buffer before.",
     ]
 
 
