@@ -65,8 +65,9 @@ class ClientSocket : public WebSocket {
   virtual void answer_plainly(std::unique_ptr<Relay> relay) = 0;
 
   // ---- While OPEN; ignored otherwise.
-  // send() for a message that many receive.
-  virtual void send_prepared(ws::PreparedMessage& message) = 0;
+  // send() for a message that many receive. False if this one will not: it is not OPEN, or no
+  // longer, or the route's slow_consumer policy is against it.
+  virtual bool send_prepared(ws::PreparedMessage& message) = 0;
   // Sends one frame in pieces: a header that announces `payload_bytes`, then exactly as many with
   // send_payload(). Nothing else goes to the client in between; pongs, pings and a Close wait for
   // the frame's end.

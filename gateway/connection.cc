@@ -786,8 +786,8 @@ void Connection::pass_on(const MessagePiece& piece) {
   if (session_ != nullptr) session_->pass_on(piece);
 }
 
-void Connection::send_prepared(ws::PreparedMessage& message) {
-  if (session_ != nullptr) session_->send_prepared(message);
+bool Connection::send_prepared(ws::PreparedMessage& message) {
+  return session_ != nullptr && session_->send_prepared(message);
 }
 
 void Connection::close_with(const Ending& ending) {

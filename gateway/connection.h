@@ -121,7 +121,7 @@ class Connection final : private RelaySession::Owner, private Session::Owner, pr
                    std::uint64_t payload_bytes, bool compressed) override;
   void send_payload(Bytes piece) override;
   void pass_on(const MessagePiece& piece) override;
-  void send_prepared(ws::PreparedMessage& message) override;
+  bool send_prepared(ws::PreparedMessage& message) override;
   void close_with(const Ending& ending) override;
   void abort(const Ending& ending) override;
   void set_upstream_buffered(std::size_t app_bytes, std::size_t tls_bytes) override;

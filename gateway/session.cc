@@ -418,14 +418,21 @@ void Session::send(MessageType type, Bytes payload) {
   put(type, payload);
 }
 
-void Session::send_prepared(ws::PreparedMessage& message) {
-  if (state_ != ReadyState::open) return;
+bool Session::send_prepared(ws::PreparedMessage& message) {
+  if (state_ != ReadyState::open) return false;
   const Bytes payload = message.payload();
-  if (held_back(protocol_.frame_size(payload.size()), message.type(), payload)) return;
+  if (held_back(protocol_.frame_size(payload.size()), message.type(), payload)) {
+    return has_backlog();  // this one is the last of it
+  }
   const std::size_t size_before = transport_.output().size();
   protocol_.send_prepared(message, transport_.output());
   count_put(message.type(), payload.size(), size_before);
-  if (!message.leaves_at_once() || size_before != 0 || ended()) return;
+  if (message.leaves_at_once()) flush_now();
+  return state_ == ReadyState::open;
+}
+
+void Session::flush_now() {
+  if (ended() || transport_.blocked() || transport_.output().empty()) return;
   transport_.flush();
   if (!ended()) update_buffered();
 }

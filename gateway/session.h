@@ -133,8 +133,9 @@ class Session final {
   ReadyState ready_state() const { return state_; }
   std::size_t buffered_amount() const { return transport_.buffered_bytes() + backlog_bytes(); }
   void send(MessageType type, Bytes payload);
-  // The same for a message that others receive too.
-  void send_prepared(ws::PreparedMessage& message);
+  // The same for a message that others receive too. False if the peer will not get it: unless OPEN,
+  // and if a limit or slow_consumer is against it.
+  bool send_prepared(ws::PreparedMessage& message);
   // A frame in pieces (client_socket.h). Ignored unless OPEN; a frame that was begun is finished
   // while CLOSING too, and what else is to be sent waits for its end.
   void begin_frame(MessageType type, bool message_start, bool message_end,
@@ -271,6 +272,7 @@ class Session final {
   void put_held_while_taken();
   void put_all_held();
   void put(MessageType type, Bytes payload);
+  void flush_now();
   void count_put(MessageType type, std::size_t payload_bytes, std::size_t size_before);
   void count_sent(MessageType type, std::uint64_t bytes);
   void count_deflated(std::uint64_t raw_bytes);

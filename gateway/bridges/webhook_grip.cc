@@ -15,7 +15,6 @@ constexpr std::size_t substituted_bytes_max = 1'000'000;
 GripSession::GripSession(const HttpRoute& route, Channels& channels, ClientSocket& socket,
                          Owner& owner)
     : Subscriber(channels),
-      route_(route),
       channel_prefix_(std::get<config::WebhookTarget>(route.route.target).channel_prefix),
       socket_(socket),
       owner_(owner),
@@ -128,18 +127,12 @@ Subscriber::Outcome GripSession::deliver_content(const Published& item,
   std::string buffer;
   const auto content = filtered_content(item, receiver, substituted_bytes_max, buffer);
   if (!content || !item.content.is_message()) return Outcome::dropped;
-  const std::size_t before = socket_.buffered_amount();
-  if (content->data() == item.content.bytes.data()) {
-    socket_.send_prepared(message);
-    begin_silence();
-  } else {
-    send(message.type(), as_bytes(*content));
-  }
-  // A limit may have closed the socket, or the route's policy have refused the message.
-  if (socket_.ready_state() != ReadyState::open) return Outcome::dropped;
-  const bool refused = route_.route.slow_consumer == config::SlowConsumer::drop_newest &&
-                       before > 0 && socket_.buffered_amount() == before;
-  return refused ? Outcome::dropped : Outcome::sent;
+  // Whose variables were substituted is the only one to get those words.
+  ws::PreparedMessage substituted(message.type(), as_bytes(*content), 1);
+  const bool as_it_is = content->data() == item.content.bytes.data();
+  const bool sent = socket_.send_prepared(as_it_is ? message : substituted);
+  begin_silence();
+  return sent ? Outcome::sent : Outcome::dropped;
 }
 
 void GripSession::close(const Published& item) {

@@ -69,7 +69,6 @@ class GripSession final : public Subscriber {
     bool interval;  // not only after silence
   };
 
-  const HttpRoute& route_;
   const std::string& channel_prefix_;
   ClientSocket& socket_;
   Owner& owner_;

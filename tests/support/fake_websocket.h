@@ -151,8 +151,10 @@ struct FakeWebSocket final : ClientSocket {
     }
     if (!piece.payload.empty()) send_payload(piece.payload);
   }
-  void send_prepared(ws::PreparedMessage& message) override {
+  bool send_prepared(ws::PreparedMessage& message) override {
+    if (state != ReadyState::open || refuses_prepared) return false;
     send(message.type(), message.payload());
+    return true;
   }
   void close_with(const Ending& how) override {
     if (state != ReadyState::open) return;
@@ -184,6 +186,7 @@ struct FakeWebSocket final : ClientSocket {
   std::size_t upstream_buffered = 0;
   ReadyState state = ReadyState::connecting;
   std::size_t buffered = 0;
+  bool refuses_prepared = false;
   std::string agreed;
   bool paused = false;
   std::vector<Sent> sent;

@@ -778,8 +778,9 @@ TEST_CASE("what is published to a channel reaches who is subscribed to it") {
   scene.socket.buffered = 1;
   CHECK(scene.publish("p-a", "y") == Receipt{.matched = 1, .queued = 1});
   CHECK(scene.sent() == "text 'x'; text 'y'");
-  scene.route.slow_consumer = config::SlowConsumer::drop_newest;
+  scene.socket.refuses_prepared = true;
   CHECK(scene.publish("p-a", "z") == Receipt{.matched = 1, .dropped = 1});
+  scene.socket.refuses_prepared = false;
   scene.socket.buffered = 0;
   scene.sent();
   const Published binary{.channel = "p-a",

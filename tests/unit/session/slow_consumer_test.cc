@@ -438,15 +438,30 @@ TEST_CASE("a message for many leaves at once, one for a few at the end of the tu
 }
 
 TEST_CASE("a message for many is dropped, held or too much for one that does not read, as any") {
-  const auto drops = [](config::Route& route) {
-    route.slow_consumer = config::SlowConsumer::drop_newest;
-    route.buffers = {.high_watermark_bytes = 100, .low_watermark_bytes = 10, .limit_bytes = 1000};
-  };
-  Scene scene(drops);
-  scene.transport.room = 0;
-  const std::string text = letters(60);
+  const std::string text = letters(600);
   ws::PreparedMessage message(MessageType::text, as_bytes(text), 1000);
-  for (int i = 0; i < 3; ++i) scene.session->send_prepared(message);
-  CHECK(scene.counters.messages_dropped_newest.get() == 2);
-  CHECK(scene.session->buffered_amount() == 62);
+  // What send_prepared() says of each until the high watermark is passed, and the limit.
+  const auto answers = [&](Scene& scene) {
+    scene.transport.room = 0;
+    std::string said;
+    for (int i = 0; i < 5; ++i) said += scene.session->send_prepared(message) ? "y" : "n";
+    return said;
+  };
+  Scene newest(buffers(config::SlowConsumer::drop_newest));
+  CHECK(answers(newest) == "ynnnn");
+  CHECK(newest.counters.messages_dropped_newest.get() == 4);
+  CHECK(newest.session->buffered_amount() == 604);
+
+  // What is held may still be dropped, and is counted then.
+  Scene oldest(buffers(config::SlowConsumer::drop_oldest));
+  CHECK(answers(oldest) == "yyyyy");
+  CHECK(oldest.counters.messages_dropped_oldest.get() == 3);
+  CHECK(oldest.session->buffered_amount() == 2 * 604);
+
+  Scene paused(buffers(config::SlowConsumer::pause));
+  CHECK(answers(paused) == "yyyyn");
+  CHECK(paused.rejections(metrics::Limit::buffer) == 1);
+  CHECK(paused.session->ready_state() == ReadyState::closing);
+  CHECK_FALSE(paused.session->send_prepared(message));
+  CHECK(paused.out().text_messages.get() == 4);
 }
