@@ -424,10 +424,13 @@ bool Session::send_prepared(ws::PreparedMessage& message) {
   if (held_back(protocol_.frame_size(payload.size()), message.type(), payload)) {
     return has_backlog();  // this one is the last of it
   }
-  const std::size_t size_before = transport_.output().size();
-  protocol_.send_prepared(message, transport_.output());
+  ByteQueue& output = transport_.output();
+  const std::size_t size_before = output.size();
+  // What the kernel is not going to take now would only be copied later.
+  const bool borrows = protocol_.send_prepared(message, output, !transport_.blocked());
   count_put(message.type(), payload.size(), size_before);
-  if (message.leaves_at_once()) flush_now();
+  if (borrows || message.leaves_at_once()) flush_now();
+  if (borrows) output.keep();
   return state_ == ReadyState::open;
 }
 

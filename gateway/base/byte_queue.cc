@@ -76,6 +76,11 @@ void ByteQueue::append(Bytes bytes) {
 
 void ByteQueue::append_lent(Bytes bytes) {
   if (bytes.size() < borrowed_bytes_min || !pool_.lends(bytes)) return append(bytes);
+  borrow(bytes);
+}
+
+void ByteQueue::borrow(Bytes bytes) {
+  if (bytes.empty()) return;
   ChunkPool::Chunk* const chunk = pool_.take();
   chunk->data = bytes.data();
   chunk->end = static_cast<std::uint32_t>(bytes.size());

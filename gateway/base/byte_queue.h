@@ -75,6 +75,9 @@ class ByteQueue {
   // the pool lends it no more.
   static constexpr std::size_t borrowed_bytes_min = 8 * 1024;
   void append_lent(Bytes bytes);
+  // The same for bytes that the caller answers for, however few: they stay until they are consumed
+  // or kept.
+  void borrow(Bytes bytes);
   // Copies what is borrowed.
   void keep();
 

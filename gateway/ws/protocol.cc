@@ -354,13 +354,14 @@ void Protocol::send_message(MessageType type, Bytes payload, ByteQueue& out) {
   send_fragment(type, payload, true, true, out);
 }
 
-void Protocol::send_prepared(PreparedMessage& message, ByteQueue& out) {
-  if (close_sent_) return;
+bool Protocol::send_prepared(PreparedMessage& message, ByteQueue& out, bool may_borrow) {
+  if (close_sent_) return false;
   const bool deflates = this->deflates(message.payload().size());
   // RFC 6455 5.3: a client masks each frame with a key of its own. RFC 7692 7.1.1: what is sent in
   // a context becomes a part of it.
   if (role_ == Role::client || (deflates && compression_->sends.context_takeover)) {
-    return send_message(message.type(), message.payload(), out);
+    send_message(message.type(), message.payload(), out);
+    return false;
   }
   PreparedMessage::Terms terms;
   if (deflates) terms = {compression_->sends.window_bits, limits_->compression.level};
@@ -368,8 +369,10 @@ void Protocol::send_prepared(PreparedMessage& message, ByteQueue& out) {
   if (form == message.forms_.end()) {
     form = message.forms_.insert(form, make_form(terms, message));
   }
-  out.append(form->frames);
   if (deflates) limits_->compression.pool->count_sent(form->compressed_bytes);
+  const bool borrows = may_borrow && form->frames.size() >= ByteQueue::borrowed_bytes_min;
+  borrows ? out.borrow(form->frames) : out.append(form->frames);
+  return borrows;
 }
 
 PreparedMessage::Form Protocol::make_form(PreparedMessage::Terms terms,

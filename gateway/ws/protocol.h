@@ -115,7 +115,9 @@ class Protocol {
   void send_message(MessageType type, Bytes payload, ByteQueue& out);
   // The same for one that others receive too: its frames are made when none with the same terms has
   // received it. Each message is compressed anew for a receiver that keeps its context.
-  void send_prepared(PreparedMessage& message, ByteQueue& out);
+  // `may_borrow`: many bytes are not copied. Returns true if so: before the message is gone, `out`
+  // has sent or has to keep() them.
+  bool send_prepared(PreparedMessage& message, ByteQueue& out, bool may_borrow = false);
   // One fragment of a message, of no other in between.
   void send_fragment(MessageType type, Bytes payload, bool first, bool last, ByteQueue& out);
   // One frame in pieces: the header, then exactly `payload_bytes` with send_payload(). While

@@ -174,6 +174,30 @@ TEST_CASE("what is lent is borrowed if it is much, and copied by keep()") {
   CHECK_FALSE(borrows());
 }
 
+TEST_CASE("what a caller answers for is borrowed by many queues at once, and copied by keep()") {
+  ChunkPool pool;
+  std::string shared = numbered(3 * chunk_capacity);
+  const std::string whole = shared;
+  ByteQueue quick(pool);
+  ByteQueue slow(pool);
+  slow.append(as_bytes("head"));
+  for (ByteQueue* queue : {&quick, &slow}) {
+    queue->borrow({});
+    queue->borrow(as_bytes(shared));
+    iovec vectors[4];
+    const int count = queue->peek(vectors, 4);
+    REQUIRE(count == (queue == &slow ? 2 : 1));
+    CHECK(vectors[count - 1].iov_base == shared.data());
+    CHECK(vectors[count - 1].iov_len == shared.size());
+  }
+  quick.consume(whole.size());
+  slow.consume(1004);
+  slow.keep();
+  shared.assign(shared.size(), '!');
+  CHECK(quick.empty());
+  CHECK(slow.to_string() == whole.substr(1000));
+}
+
 TEST_CASE("an empty queue has given its chunks back, and the pool lends them again") {
   ChunkPool pool;
   std::set<const void*> seen;

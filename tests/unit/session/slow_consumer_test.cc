@@ -30,6 +30,14 @@ void send_numbered(Scene& scene, int first, int last) {
   scene.turn();
 }
 
+// Whether some of what is to be sent stands elsewhere: in more than a chunk's room.
+bool borrows(Scene& scene) {
+  iovec vectors[16];
+  const int count = scene.transport.output().peek(vectors, 16);
+  return std::any_of(vectors, vectors + count,
+                     [](const iovec& piece) { return piece.iov_len > ChunkPool::chunk_bytes; });
+}
+
 // "10 11 12": the numbers that stand at the front of what send_numbered() sent.
 std::string numbers(Scene& scene) {
   const std::string bytes = std::move(scene.transport.taken);
@@ -435,6 +443,59 @@ TEST_CASE("a message for many leaves at once, one for a few at the end of the tu
   CHECK(scene.session->buffered_amount() == 0);
   CHECK(scene.out().text_messages.get() == 2);
   CHECK(scene.out().payload_bytes.get() == 7);
+}
+
+TEST_CASE("a large message is not copied, but for what the kernel has not taken of it") {
+  Scene scene;
+  auto text = std::make_unique<std::string>(letters(20'000) + letters(20'000, 'y'));
+  std::optional<ws::PreparedMessage> message(std::in_place, MessageType::text, as_bytes(*text), 2);
+  bool lent = false;
+  scene.transport.on_flush = [&] { lent = borrows(scene); };
+  CHECK(scene.session->send_prepared(*message));
+  CHECK(lent);
+  CHECK(scene.session->buffered_amount() == 0);
+  CHECK(scene.client_got() == "text (40000 bytes)");
+
+  scene.transport.room = 20'000;
+  CHECK(scene.session->send_prepared(*message));
+  CHECK(scene.session->buffered_amount() == 20'004);
+  CHECK(scene.waiting.app_bytes == 20'004);
+  CHECK_FALSE(borrows(scene));
+  CHECK(scene.session->send_prepared(*message));  // behind it, and copied
+  CHECK_FALSE(borrows(scene));
+  CHECK(scene.transport.flushes == 2);
+  message.reset();
+  text.reset();  // a sanitizer sees who still looks at it
+  scene.client_reads();
+  CHECK(scene.transport.taken.substr(20'000, 8) == "xxxxyyyy");
+  CHECK(scene.transport.taken.substr(40'004, 8) == scene.transport.taken.substr(0, 8));
+  CHECK(scene.client_got() == "text (40000 bytes); text (40000 bytes)");
+  CHECK(scene.out().wire_bytes.get() == 3 * 40'004);
+}
+
+TEST_CASE("small messages that stand before a large one leave with it") {
+  Scene scene;
+  scene.send("before");
+  const std::string text = letters(40'000);
+  ws::PreparedMessage message(MessageType::binary, as_bytes(text), 2);
+  CHECK(scene.session->send_prepared(message));
+  CHECK(scene.transport.flushes == 1);
+  CHECK(scene.client_got() == "text 'before'; binary (40000 bytes)");
+}
+
+TEST_CASE("a stream that breaks under a large message keeps nothing of it") {
+  Scene scene;
+  const std::string text = letters(40'000);
+  ws::PreparedMessage message(MessageType::text, as_bytes(text), 2);
+  scene.transport.room = 10'000;
+  scene.transport.on_flush = [&] {
+    scene.session->on_failure(net::FailureKind::reset, Error{"reset"});
+  };
+  CHECK_FALSE(scene.session->send_prepared(message));
+  CHECK(scene.transport.output().size() == 30'004);
+  CHECK_FALSE(borrows(scene));
+  CHECK(scene.told() == "end");
+  CHECK_FALSE(scene.session->send_prepared(message));
 }
 
 TEST_CASE("a message for many is dropped, held or too much for one that does not read, as any") {

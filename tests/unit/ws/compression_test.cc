@@ -449,6 +449,52 @@ TEST_CASE("a message for many is framed once for all who have agreed on the same
   }
 }
 
+TEST_CASE("a message for many has a form for each route's level, and none where it is too small") {
+  const std::string text = random_text(3000, 10, 4);
+  PreparedMessage message(MessageType::text, as_bytes(text), 4);
+  const auto send = [&](CompressionSettings settings) {
+    End sender(Role::server, no_takeover, {.compression = settings});
+    const std::string wire = sender.sent(message);
+    CHECK(End(Role::client, no_takeover).receive(wire) == text + " ");
+    return wire;
+  };
+  const std::string quick = send({.level = 1});
+  CHECK(send({.level = 9}).size() < quick.size());
+  CHECK(message.forms() == 2);
+  CHECK(send({.message_bytes_min = 3001}).size() > text.size());
+  CHECK(message.forms() == 3);
+  CHECK(send({.level = 1}) == quick);
+  CHECK(message.forms() == 3);
+}
+
+TEST_CASE("the frames of a large message for many are lent to all, and a small one's are copied") {
+  ChunkPool chunks;
+  const auto lent_from = [&](End& sender, PreparedMessage& message) -> const void* {
+    ByteQueue out(chunks);
+    const bool borrows = sender.protocol->send_prepared(message, out, true);
+    iovec vectors[2];
+    CHECK(out.peek(vectors, 2) == 1);
+    CHECK(End(Role::client, no_takeover).receive(out.to_string()).size() ==
+          message.payload().size() + 1);
+    return borrows ? vectors[0].iov_base : nullptr;
+  };
+  End one(Role::server, no_takeover);
+  End other(Role::server, no_takeover);
+  const std::string large = random_text(60'000, 11, 16);
+  PreparedMessage message(MessageType::text, as_bytes(large), 2);
+  const void* const lent = lent_from(one, message);
+  CHECK(lent != nullptr);
+  CHECK(lent_from(other, message) == lent);
+  // It is the frames that count, not what was compressed to them.
+  const std::string repeated(60'000, 'x');
+  PreparedMessage shrinks(MessageType::text, as_bytes(repeated), 2);
+  CHECK(lent_from(one, shrinks) == nullptr);
+  CHECK(lent_from(other, shrinks) == nullptr);
+  ByteQueue out(chunks);
+  CHECK_FALSE(one.protocol->send_prepared(message, out));  // who has not said that it may
+  CHECK(out.to_string().size() > ByteQueue::borrowed_bytes_min);
+}
+
 TEST_CASE("RFC 7692 7.1.1: who keeps a context gets a message for many as a part of it") {
   const std::string text = random_text(3000, 9, 4);
   PreparedMessage message(MessageType::text, as_bytes(text), 3);
