@@ -1,10 +1,8 @@
 """The load generator (tests/bench/load*) as a process on the last core."""
 
 import contextlib
-import functools
 import json
 import pathlib
-import re
 import subprocess
 import sys
 
@@ -26,27 +24,23 @@ class Generator:
         words += ["--server-pid", server.pid, "--limit", RUN_SECONDS_MAX, *options]
         return [str(word) for word in words]
 
-    @functools.lru_cache
-    def knows(self, option):
-        """Whether its usage names it."""
-        told = subprocess.run([self.program], capture_output=True, text=True)
-        return re.search(rf"{re.escape(option)}\b", told.stderr + told.stdout) is not None
-
     def run(self, mode, server, *options):
         """Runs it to its end and returns its figures."""
         if server.forks:
             return self.run_beside_processes(mode, server, *options)
+        return self.run_to_end(mode, self.command(mode, server, *options))
+
+    def run_to_end(self, what, command):
         done = subprocess.run(
-            self.command(mode, server, *options),
+            command,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            capture_output=True,
             text=True,
             timeout=RUN_SECONDS_MAX + 10,
             preexec_fn=pin_to(cores()[1]),
         )
         if done.returncode != 0:
-            raise Failure(f"{mode}: {done.stderr.strip() or done.returncode}")
+            raise Failure(f"{what}: {done.stderr.strip() or done.returncode}")
         self.progress.ran()
         return json.loads(done.stdout)
 
@@ -82,17 +76,7 @@ class Generator:
         """The second load generator, that a public library does the work of."""
         command = [sys.executable, WEBSOCKETS_LOAD, "--port", server.port]
         command += ["--server-pid", server.pid, *options]
-        done = subprocess.run(
-            [str(word) for word in command],
-            capture_output=True,
-            text=True,
-            timeout=RUN_SECONDS_MAX,
-            preexec_fn=pin_to(cores()[1]),
-        )
-        if done.returncode != 0:
-            raise Failure(f"websockets_load.py: {done.stderr.strip()}")
-        self.progress.ran()
-        return json.loads(done.stdout)
+        return self.run_to_end(WEBSOCKETS_LOAD.name, [str(word) for word in command])
 
     @contextlib.contextmanager
     def waiting(self, mode, server, *options):

@@ -52,6 +52,8 @@ class Server:
             found = re.search(r"listening.*127\.0\.0\.1:(\d+)", self.output.read())
             if found:
                 return int(found[1])
+            # There is no event to wait for: a pipe instead of the file would have to be read as
+            # long as the server lives.
             time.sleep(0.02)
         self.output.seek(0)
         raise Failure(f"{self.command[0]} does not listen:\n{self.output.read()}")
@@ -81,7 +83,7 @@ class Peer(Server):
                 with socket.create_connection(("127.0.0.1", self.listen), timeout=1) as client:
                     self.greet(client)
                 return self.listen
-            time.sleep(0.02)
+            time.sleep(0.02)  # nobody tells when it listens, so it is tried again
         self.output.seek(0)
         raise Failure(f"{self.command[0]} does not listen:\n{self.output.read()}")
 
@@ -94,6 +96,20 @@ class Pushpin(Peer):
 
     def greet(self, client):
         websocket.upgrade(client)
+
+
+def wait_until_left(pid, descriptors_before):
+    """Until the server has noticed that its clients have gone, which nobody tells: it has as many
+    descriptors again."""
+    deadline = time.monotonic() + START_SECONDS
+    while descriptors(pid) > descriptors_before:
+        if time.monotonic() > deadline:
+            raise Failure("the server keeps connections that are gone")
+        time.sleep(0.01)
+
+
+def descriptors(pid):
+    return len(os.listdir(f"/proc/{pid}/fd"))
 
 
 def cpu_seconds(pid):

@@ -4,10 +4,6 @@ from statistics import median
 
 from bench import Failure
 
-# The names that the keys of latencies have had.
-LATENCY_KEYS = ("{}_us", "latency_us_{}")
-
-
 def count_of(run):
     """What it had many of."""
     return next((run[key] for key in ("messages", "handshakes", "deliveries") if key in run), 0)
@@ -34,8 +30,7 @@ def busy(run):
 
 def latency_us(run, quantile):
     """`quantile`: p50, p99, p999. None if the run does not tell."""
-    keys = [key.format(quantile) for key in LATENCY_KEYS]
-    return next((run[key] for key in keys if key in run), None)
+    return run.get(f"{quantile}_us")
 
 
 def costs_us(runs):

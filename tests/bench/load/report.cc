@@ -42,17 +42,13 @@ void Meter::stop() {
 Line Meter::figures(std::string_view counted, std::uint64_t count,
                     const Histogram& latencies) const {
   const auto us = [](std::uint64_t ns) { return static_cast<double>(ns) / 1e3; };
-  const double p50 = us(latencies.quantile(0.5));
-  const double p99 = us(latencies.quantile(0.99));
   Line line;
   line.add(counted, count)
       .add("seconds", seconds(taken_.wall_ns), 6)
       .add("server_cpu_seconds", seconds(taken_.server_ns), 6)
       .add("own_cpu_seconds", seconds(taken_.own_ns), 6)
-      .add("latency_us_p50", p50)
-      .add("latency_us_p99", p99)
-      .add("p50_us", p50)
-      .add("p99_us", p99)
+      .add("p50_us", us(latencies.quantile(0.5)))
+      .add("p99_us", us(latencies.quantile(0.99)))
       .add("p999_us", us(latencies.quantile(0.999)))
       .add("max_us", us(latencies.max()));
   return line;

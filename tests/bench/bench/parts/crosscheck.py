@@ -37,18 +37,16 @@ def measure(bench):
 
 def frames(bench, server, workload):
     """By turns; ours a second time with no more messages a second than Python sends."""
-    by_generator = {WEBSOCKETS: [], OURS: []}
+    by_generator = {WEBSOCKETS: [], OURS: [], OURS_PACED: []}
     seconds = ["--seconds", bench.settings.seconds]
-    paced = bench.generator.knows("--rate")
     for number in range(1, bench.settings.rounds + 1):
         bench.progress.round(f"frames, {workload}", number, bench.settings.rounds)
         theirs = bench.generator.run_websockets(server, *workload.options, *seconds)
         by_generator[WEBSOCKETS].append(theirs)
         by_generator[OURS].append(bench.generator.run("echo", server, *workload.options, *seconds))
-        if paced:
-            at_rate = ["--rate", max(int(rate(theirs)), 1)]
-            run = bench.generator.run("echo", server, *workload.options, *seconds, *at_rate)
-            by_generator.setdefault(OURS_PACED, []).append(run)
+        at_rate = ["--rate", max(int(rate(theirs)), 1)]
+        run = bench.generator.run("echo", server, *workload.options, *seconds, *at_rate)
+        by_generator[OURS_PACED].append(run)
     return {**workload._asdict(), "runs": by_generator}
 
 

@@ -31,14 +31,12 @@ def tls_contestants(bench, port):
     )
 
 
-def kinds(bench):
-    """(name, contestants, options) of what this load generator can do."""
-    yield "plain", plain_contestants, []
-    if bench.generator.knows("--resume"):
-        yield FULL, tls_contestants, ["--tls", "--no-resume"]
-        yield RESUMED, tls_contestants, ["--tls", "--resume"]
-    else:
-        yield FULL, tls_contestants, ["--tls"]
+# (name, contestants, options)
+KINDS = (
+    ("plain", plain_contestants, []),
+    (FULL, tls_contestants, ["--tls", "--no-resume"]),
+    (RESUMED, tls_contestants, ["--tls", "--resume"]),
+)
 
 
 def runs(settings):
@@ -48,7 +46,7 @@ def runs(settings):
 def measure(bench):
     results = {}
     with bench.contestants.echo_upstream() as upstream:
-        for kind, contestants, options in kinds(bench):
+        for kind, contestants, options in KINDS:
             results[kind] = start_and_take_turns(
                 bench,
                 contestants(bench, upstream.port),

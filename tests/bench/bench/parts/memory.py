@@ -3,11 +3,11 @@
 import resource
 import socket
 import ssl
-import time
 
 from bench import websocket
 from bench.heap import HeapCounts, counting_environment, user_memory
 from bench.report import at_most
+from bench.servers import descriptors, wait_until_left
 
 TITLE = "Memory of idle connections, beyond their sockets"
 BYTES_MAX = 512
@@ -21,14 +21,19 @@ def runs(_):
     return 2
 
 
+def use_once(bench, server):
+    """So that what is made only once is there, and those who used it have gone."""
+    before = descriptors(server.pid)
+    bench.generator.run("echo", server, "--connections", 10, "--messages", 10)
+    wait_until_left(server.pid, before)
+
+
 def idle_memory(bench, connections):
-    """Bytes for each of them."""
+    """Bytes for each of them. Each has had its echo, so none is busy."""
     with bench.contestants.gateway() as server:
-        bench.generator.run("echo", server, "--connections", 10, "--messages", 10)
-        time.sleep(0.3)
+        use_once(bench, server)
         before = user_memory(server.pid)
         with bench.generator.waiting("idle", server, "--connections", connections):
-            time.sleep(0.5)
             return (user_memory(server.pid) - before) / connections
 
 
@@ -36,18 +41,17 @@ def idle_heap(bench, connections):
     """Heap blocks for each connection: their bytes, and how many there are of each size class."""
     path = bench.contestants.work / "heap"
     with bench.contestants.gateway(counting_environment(bench.contestants, path)) as server:
-        bench.generator.run("echo", server, "--connections", 10, "--messages", 10)
-        time.sleep(0.3)
+        use_once(bench, server)
         counts = HeapCounts(path)
         _, bytes_before, blocks_before = counts.read()
         with bench.generator.waiting("idle", server, "--connections", connections):
-            time.sleep(0.3)
             _, bytes_after, blocks_after = counts.read()
     blocks = [(after - before) / connections for before, after in zip(blocks_before, blocks_after)]
     return (bytes_after - bytes_before) / connections, blocks
 
 
 # ---- With TLS
+
 
 def unverified():
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
