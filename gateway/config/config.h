@@ -86,7 +86,7 @@ struct Compression {
     passthrough,  // http: the upstream's affair, compressed messages are relayed as they are
   };
   Mode mode = Mode::off;
-  std::uint32_t level = 2;         // zlib's, 1 to 9
+  std::uint32_t level = 2;         // as zlib counts, 1 to 9
   std::uint64_t min_bytes = 256;   // min_size: smaller messages are sent as they are
   std::uint32_t window_bits = 12;  // dedicated: of either direction, if the client lets us choose
   std::uint32_t ratio_max = 100;   // max_ratio of messages over ratio_bytes_min: 1009; 0: no limit

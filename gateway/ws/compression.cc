@@ -8,8 +8,6 @@
 #include <cstring>
 #include <utility>
 
-#include "ws/permessage_deflate.h"
-
 namespace sluice::ws {
 namespace {
 
@@ -19,65 +17,51 @@ constexpr std::size_t spare_max = 2;
 // RFC 7692 7.2.1: what is removed from the end of a message, and (7.2.2) appended again.
 constexpr std::uint8_t tail[4] = {0x00, 0x00, 0xFF, 0xFF};
 
-// zlib's raw deflate knows no window of 8 bits. Of one with 9 it uses 250 bytes
-// (2^9 - MIN_LOOKAHEAD), so what comes out fits in a window of 8 bits, which has 256.
-int deflate_window_bits(std::uint8_t bits) {
-  return std::max<int>(bits, 9);
-}
+// Up to here ISA-L's level 1 makes less of a message than zlib does, in a fraction of the time; its
+// own higher levels do not reach zlib's (docs/decisions/0017).
+constexpr std::uint8_t isal_level_max = 3;
 
-// The hash table need not be larger than the window: four times 2^bits bytes for the window and its
-// chains, 2^(level + 9) for the rest.
-int memory_level(std::uint8_t window_bits) {
-  return std::clamp(deflate_window_bits(window_bits) - 6, 1, 8);
+// A stream of ISA-L has the same size whatever its window, too much for each socket to keep.
+bool uses_isal(const DeflateDirection& direction, std::uint8_t level) {
+  return !direction.context_takeover && level <= isal_level_max;
 }
-
-constexpr std::size_t stream_bytes = sizeof(z_stream);
 
 }  // namespace
 
 // ---- Deflater
 
-Deflater::Deflater(CompressionPool& pool, std::uint8_t window_bits, std::uint8_t level)
-    : pool_(pool), window_bits_(window_bits), level_(level) {}
+Deflater::Deflater(CompressionPool& pool, const DeflateDirection& direction, std::uint8_t level)
+    : pool_(pool), direction_(direction), level_(level) {}
 
 Deflater::~Deflater() {
-  if (stream_ != nullptr) deflateEnd(stream_.get());
-  pool_.release(CompressionPool::deflater_bytes(window_bits_));
+  pool_.release(CompressionPool::deflater_bytes(direction_, level_));
 }
 
-void Deflater::open() {
-  if (stream_ != nullptr) return;
-  stream_ = std::make_unique<z_stream>();
-  // Negative: without zlib's header and checksum (RFC 7692 7.2.1 has raw DEFLATE).
-  [[maybe_unused]] const int status =
-      deflateInit2(stream_.get(), level_, Z_DEFLATED, -deflate_window_bits(window_bits_),
-                   memory_level(window_bits_), Z_DEFAULT_STRATEGY);
-  assert(status == Z_OK);
+DeflateEngine& Deflater::engine() {
+  if (engine_ == nullptr) {
+    engine_ = uses_isal(direction_, level_) ? make_isal_engine(direction_.window_bits)
+                                            : make_zlib_engine(direction_.window_bits, level_);
+  }
+  return *engine_;
 }
 
 void Deflater::feed(Bytes piece) {
-  open();
-  stream_->next_in = const_cast<Bytef*>(piece.data());
-  stream_->avail_in = static_cast<uInt>(piece.size());
+  engine().feed(piece);
 }
 
 Deflater::Result Deflater::deflate(MutableBytes room, bool flush) {
   assert(room.size() >= 16);
-  open();
   std::memcpy(room.data(), held_, held_size_);
-  stream_->next_out = room.data() + held_size_;
-  stream_->avail_out = static_cast<uInt>(room.size() - held_size_);
-  // Z_BUF_ERROR says that there was nothing to do, as when it is flushed twice.
-  ::deflate(stream_.get(), flush ? Z_SYNC_FLUSH : Z_NO_FLUSH);
-  const std::size_t size = room.size() - stream_->avail_out;
+  const Result written = engine().deflate(room.subspan(held_size_), flush);
+  const std::size_t size = held_size_ + written.size;
   held_size_ = static_cast<std::uint8_t>(std::min(size, sizeof held_));
   std::memcpy(held_, room.data() + size - held_size_, held_size_);
-  return {size - held_size_, stream_->avail_out == 0};
+  return {size - held_size_, written.more};
 }
 
 void Deflater::reset() {
   held_size_ = 0;
-  if (stream_ != nullptr) deflateReset(stream_.get());
+  if (engine_ != nullptr) engine_->reset();
 }
 
 // ---- Inflater
@@ -159,13 +143,13 @@ CompressionPool::~CompressionPool() {
 
 // zlib's zconf.h, "memory requirements", and a few kilobytes of its small structures.
 std::size_t CompressionPool::inflater_bytes(std::uint8_t window_bits) {
-  return (std::size_t{1} << window_bits) + 8 * 1024 + stream_bytes + sizeof(Inflater);
+  return (std::size_t{1} << window_bits) + 8 * 1024 + sizeof(z_stream) + sizeof(Inflater);
 }
 
-std::size_t CompressionPool::deflater_bytes(std::uint8_t window_bits) {
-  return (std::size_t{1} << (deflate_window_bits(window_bits) + 2)) +
-         (std::size_t{1} << (memory_level(window_bits) + 9)) + 8 * 1024 + stream_bytes +
-         sizeof(Deflater);
+std::size_t CompressionPool::deflater_bytes(const DeflateDirection& direction, std::uint8_t level) {
+  const std::size_t engine_bytes =
+      uses_isal(direction, level) ? isal_engine_bytes() : zlib_engine_bytes(direction.window_bits);
+  return engine_bytes + sizeof(Deflater);
 }
 
 bool CompressionPool::reserve(std::size_t bytes) {
@@ -194,14 +178,14 @@ std::unique_ptr<Inflater> CompressionPool::take_inflater(std::uint8_t window_bit
   return std::unique_ptr<Inflater>(new Inflater(*this, window_bits));
 }
 
-std::unique_ptr<Deflater> CompressionPool::take_deflater(std::uint8_t window_bits,
+std::unique_ptr<Deflater> CompressionPool::take_deflater(const DeflateDirection& direction,
                                                          std::uint8_t level) {
   const auto fits = [&](const Deflater& spare) {
-    return spare.window_bits_ == window_bits && spare.level_ == level;
+    return spare.direction_ == direction && spare.level_ == level;
   };
   if (auto spare = take_spare(deflaters_, fits)) return spare;
-  if (!reserve(deflater_bytes(window_bits))) return nullptr;
-  return std::unique_ptr<Deflater>(new Deflater(*this, window_bits, level));
+  if (!reserve(deflater_bytes(direction, level))) return nullptr;
+  return std::unique_ptr<Deflater>(new Deflater(*this, direction, level));
 }
 
 void CompressionPool::give_back(std::unique_ptr<Inflater> inflater) {

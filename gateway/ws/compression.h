@@ -1,4 +1,4 @@
-// The zlib streams behind permessage-deflate (RFC 7692), and the pool that lends them.
+// The streams behind permessage-deflate (RFC 7692), and the pool that lends them.
 //
 // A socket without context takeover needs a stream only while it is in the midst of a message: it
 // borrows one of the worker's. A socket with context takeover keeps its own. What all streams of a
@@ -12,6 +12,8 @@
 #include <vector>
 
 #include "base/bytes.h"
+#include "ws/deflate_engine.h"
+#include "ws/permessage_deflate.h"
 
 struct z_stream_s;
 
@@ -26,10 +28,7 @@ class Deflater {
   Deflater(const Deflater&) = delete;
   Deflater& operator=(const Deflater&) = delete;
 
-  struct Result {
-    std::size_t size;  // bytes written
-    bool more;         // call again with the same `flush`
-  };
+  using Result = DeflateEngine::Result;
 
   // The next bytes of the message. They must stay until deflate() has no more.
   void feed(Bytes piece);
@@ -43,15 +42,15 @@ class Deflater {
 
  private:
   friend class CompressionPool;
-  Deflater(CompressionPool& pool, std::uint8_t window_bits, std::uint8_t level);
-  void open();
+  Deflater(CompressionPool& pool, const DeflateDirection& direction, std::uint8_t level);
+  DeflateEngine& engine();
 
   CompressionPool& pool_;
-  const std::uint8_t window_bits_;
+  const DeflateDirection direction_;
   const std::uint8_t level_;
   std::uint8_t held_size_ = 0;
   std::uint8_t held_[4] = {};
-  std::unique_ptr<z_stream_s> stream_;
+  std::unique_ptr<DeflateEngine> engine_;  // null before its first use
 };
 
 // Inflates the messages of one direction, one after the other.
@@ -112,9 +111,10 @@ class CompressionPool {
   CompressionPool(const CompressionPool&) = delete;
   CompressionPool& operator=(const CompressionPool&) = delete;
 
-  // A fresh stream; null if there is no memory for it. `level`: zlib's, 1 to 9.
+  // A fresh stream; null if there is no memory for it. `level`: 1 to 9, as zlib counts. Without
+  // context takeover levels up to 3 are ISA-L's affair, everything else is zlib's.
   std::unique_ptr<Inflater> take_inflater(std::uint8_t window_bits);
-  std::unique_ptr<Deflater> take_deflater(std::uint8_t window_bits, std::uint8_t level);
+  std::unique_ptr<Deflater> take_deflater(const DeflateDirection& direction, std::uint8_t level);
   // Some are kept for the next who asks.
   void give_back(std::unique_ptr<Inflater> inflater);
   void give_back(std::unique_ptr<Deflater> deflater);
@@ -124,9 +124,9 @@ class CompressionPool {
   MutableBytes inflate_buffer() { return buffer(inflate_buffer_); }
   MutableBytes deflate_buffer() { return buffer(deflate_buffer_); }
 
-  // What a stream costs, by zlib's documents, its own small change included.
+  // What a stream costs, its own small change included; zlib's by its documents.
   static std::size_t inflater_bytes(std::uint8_t window_bits);
-  static std::size_t deflater_bytes(std::uint8_t window_bits);
+  static std::size_t deflater_bytes(const DeflateDirection& direction, std::uint8_t level);
 
   // Compressed bytes that the worker's sockets have received and sent, since they were last taken.
   void count_received(std::size_t bytes) { received_bytes_ += bytes; }
@@ -137,7 +137,9 @@ class CompressionPool {
   std::size_t used_bytes() const { return used_bytes_; }
   // For the two largest streams that a socket may keep.
   bool has_room() const {
-    return used_bytes_ + inflater_bytes(15) + deflater_bytes(15) <= bytes_max_;
+    return used_bytes_ + inflater_bytes(window_bits_max) + zlib_engine_bytes(window_bits_max) +
+               sizeof(Deflater) <=
+           bytes_max_;
   }
   std::size_t bytes_max() const { return bytes_max_; }
 

@@ -48,7 +48,7 @@ std::optional<Compression> make_compression(Role role, const DeflateParameters& 
     if (made.inflater == nullptr) return std::nullopt;
   }
   if (made.sends.context_takeover) {
-    made.deflater = settings.pool->take_deflater(made.sends.window_bits, settings.level);
+    made.deflater = settings.pool->take_deflater(made.sends, settings.level);
     if (made.deflater == nullptr) return std::nullopt;
   }
   return made;
@@ -504,7 +504,7 @@ bool Protocol::take_deflater() {
   std::unique_ptr<Deflater>& deflater = compression_->deflater;
   if (deflater != nullptr) return true;
   const CompressionSettings& settings = limits_->compression;
-  deflater = settings.pool->take_deflater(compression_->sends.window_bits, settings.level);
+  deflater = settings.pool->take_deflater(compression_->sends, settings.level);
   return deflater != nullptr;
 }
 

@@ -29,7 +29,7 @@ enum class Role : std::uint8_t { server, client };
 
 struct CompressionSettings {
   CompressionPool* pool = nullptr;      // not null where compression may be agreed on
-  std::uint8_t level = 6;               // zlib's, 1 to 9
+  std::uint8_t level = 2;               // as zlib counts, 1 to 9
   std::uint64_t message_bytes_min = 0;  // smaller messages are sent as they are
   // How many times as large as its compressed form a message may be, 0: no limit; smaller ones than
   // ratio_bytes_min may always. Above: 1009

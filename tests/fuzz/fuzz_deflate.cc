@@ -1,6 +1,7 @@
 // permessage-deflate: what is offered, what is received and what is sent.
 //
-//   byte 0   the low two bits choose: 0 a field, 1 frames of a peer, 2 and 3 messages of ours
+//   byte 0   the low two bits choose: 0 a field, 1 frames of a peer, 2 and 3 messages of ours; of
+//            messages bit 3 the level, so that without context takeover it is ISA-L or zlib
 //   byte 1   bit 0 context takeover, bit 1 a small limit, bits 2 to 4 the window; the rest cuts
 //
 // What must hold: a field that is parsed says the same again when it is written, and an answer of
@@ -27,6 +28,8 @@ using ws::Protocol;
 using ws::Role;
 
 constexpr std::uint64_t small_limit = 3'000;
+constexpr std::uint8_t fast_level = 2;
+constexpr std::uint8_t good_level = 6;
 
 struct Terms {
   explicit Terms(std::uint8_t byte)
@@ -46,9 +49,10 @@ struct Terms {
 // One end, and everything that it has said.
 class End {
  public:
-  End(Role role, const Terms& terms) : pool_(16 * 1024 * 1024) {
+  End(Role role, const Terms& terms, std::uint8_t level = fast_level) : pool_(16 * 1024 * 1024) {
     limits_.message_bytes_max = terms.message_bytes_max;
-    limits_.compression = {.pool = &pool_, .ratio_max = 100, .ratio_bytes_min = 100'000};
+    limits_.compression = {
+        .pool = &pool_, .level = level, .ratio_max = 100, .ratio_bytes_min = 100'000};
     protocol_ = std::make_unique<Protocol>(
         role, limits_, *ws::make_compression(role, terms.agreed(), limits_.compression));
   }
@@ -122,10 +126,10 @@ void receive(const Terms& terms, Role role, Bytes wire) {
   if (whole.ended == 0) require(whole.messages.size() == cut.messages.size(), "and as many");
 }
 
-void send(const Terms& terms, bool streamed, Input input) {
+void send(const Terms& terms, bool streamed, std::uint8_t level, Input input) {
   const Terms roomy(static_cast<std::uint8_t>(terms.takeover ? 1 : 0) |
                     static_cast<std::uint8_t>((terms.window_bits - 8) << 2));
-  End server(Role::server, roomy);
+  End server(Role::server, roomy, level);
   End client(Role::client, roomy);
   ChunkPool chunks;
   ByteQueue out(chunks);
@@ -165,7 +169,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       receive(terms, (what & 4U) != 0 ? Role::server : Role::client, input.rest());
       break;
     default:
-      send(terms, (what & 1U) != 0, input);
+      send(terms, (what & 1U) != 0, (what & 8U) != 0 ? good_level : fast_level, input);
   }
   return 0;
 }

@@ -109,6 +109,49 @@ std::string random_bytes_of(std::size_t size, unsigned seed) {
   return text;
 }
 
+// What `deflater` has of `text`, which comes in pieces and leaves in rooms of the given sizes.
+std::string deflated(Deflater& deflater, std::string_view text, std::size_t piece_size,
+                     std::size_t room_size) {
+  std::vector<std::uint8_t> room(room_size);
+  std::string out;
+  const auto take = [&](bool flush) {
+    for (bool more = true; more;) {
+      const Deflater::Result result = deflater.deflate(room, flush);
+      CHECK(result.size <= room_size);
+      CHECK((result.size != 0 || !result.more));
+      out += as_text(Bytes(room).first(result.size));
+      more = result.more;
+    }
+  };
+  for (std::size_t at = 0; at < text.size(); at += piece_size) {
+    deflater.feed(as_bytes(text.substr(at, piece_size)));
+    if (at + piece_size < text.size()) take(false);
+  }
+  take(true);
+  deflater.end_message();
+  return out;
+}
+
+// What a receiver has of it that keeps 2^window_bits bytes and not one more; "" if it is invalid.
+std::string inflated_narrowly(const std::string& compressed, std::uint8_t window_bits) {
+  CompressionPool pool(plenty);
+  const auto inflater = pool.take_inflater(window_bits);
+  std::string text;
+  // zlib refers to the room too, so it has but one byte.
+  std::uint8_t room[1];
+  inflater->feed(as_bytes(compressed));
+  while (inflater->pending()) {
+    const Inflater::Result result = inflater->inflate(room);
+    if (result.status == Inflater::Status::invalid) return "";
+    text.append(result.size, static_cast<char>(room[0]));
+    if (!inflater->pending() && !inflater->tail_fed()) inflater->feed_tail();
+  }
+  return inflater->at_message_end() ? text : "";
+}
+
+constexpr std::uint8_t isal_level = 2;
+constexpr std::uint8_t zlib_level = 6;
+
 }  // namespace
 
 TEST_CASE("the examples of RFC 7692 7.2.3 are inflated, whole and byte by byte") {
@@ -245,13 +288,20 @@ TEST_CASE("the ratio is capped above a floor, on routes without a largest messag
 }
 
 TEST_CASE("what is sent is what the other end inflates, in every mode and window") {
+  struct Mode {
+    bool keeps;
+    std::uint8_t level;
+  };
   for (std::uint8_t bits = window_bits_min; bits <= window_bits_max; ++bits) {
-    for (const bool keeps : {false, true}) {
+    for (const Mode mode : {Mode{false, 2}, Mode{false, 6}, Mode{true, 6}}) {
       CAPTURE(int{bits});
-      CAPTURE(keeps);
-      const DeflateParameters agreed{{keeps, bits}, {keeps, bits}};
-      End server(Role::server, agreed);
-      End client(Role::client, agreed);
+      CAPTURE(mode.keeps);
+      CAPTURE(int{mode.level});
+      const DeflateParameters agreed{{mode.keeps, bits}, {mode.keeps, bits}};
+      ProtocolLimits limits;
+      limits.compression.level = mode.level;
+      End server(Role::server, agreed, limits);
+      End client(Role::client, agreed, limits);
       for (const std::size_t size : {1, 5, 126, 1000, 20'000, 65'536, 300'000}) {
         for (const int letters : {1, 3, 26}) {
           const std::string text = random_text(size, bits, letters);
@@ -263,6 +313,112 @@ TEST_CASE("what is sent is what the other end inflates, in every mode and window
       CHECK(client.receive(server.sent(noise, MessageType::binary), 777) == noise + " ");
     }
   }
+}
+
+TEST_CASE("what is sent refers back no further than the window that was agreed on (7.1.2)") {
+  for (std::uint8_t bits = window_bits_min; bits <= window_bits_max; ++bits) {
+    for (const std::uint8_t level : {isal_level, zlib_level}) {
+      CAPTURE(int{bits});
+      CAPTURE(int{level});
+      CompressionPool pool(plenty);
+      const auto deflater = pool.take_deflater({false, bits}, level);
+      for (const int letters : {2, 4, 8}) {
+        const std::string text = random_text(100'000, bits, letters);
+        CHECK((inflated_narrowly(deflated(*deflater, text, 30'000, 65'536), bits) == text));
+        deflater->reset();
+      }
+      // A phrase comes again, at every distance about the window's size.
+      const std::string phrase = "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
+      const std::size_t window = std::size_t{1} << bits;
+      for (std::size_t gap = window - 40; gap < window + 10; ++gap) {
+        const std::string text = phrase + random_bytes_of(gap, bits) + phrase;
+        CHECK(inflated_narrowly(deflated(*deflater, text, text.size(), 65'536), bits) == text);
+        deflater->reset();
+      }
+    }
+  }
+}
+
+TEST_CASE("a message is whole however it comes, and whatever room it is given") {
+  // Of either, behind a flush for which the room ended within its last bytes.
+  constexpr std::size_t empty_block = 6;
+  for (const std::uint8_t level : {isal_level, zlib_level}) {
+    CAPTURE(int{level});
+    CompressionPool pool(plenty);
+    const auto deflater = pool.take_deflater({false, 15}, level);
+    for (const std::string& text : {std::string("Hello"), random_text(700, 1, 3),
+                                    random_bytes_of(900, 3), std::string(50'000, 'x')}) {
+      const std::string whole = deflated(*deflater, text, text.size(), 65'536);
+      const auto check = [&](std::size_t room) {
+        CAPTURE(room);
+        deflater->reset();
+        const std::string at_once = deflated(*deflater, text, text.size(), room);
+        CHECK(at_once.size() <= whole.size() + empty_block);
+        CHECK((inflated_narrowly(at_once, 15) == text));
+        // Its last byte, which is held back, is the room's: ISA-L need not flush again.
+        if (level == isal_level && room == whole.size() + 4) CHECK((at_once == whole));
+        deflater->reset();
+        const std::string in_pieces = deflated(*deflater, text, 1 + text.size() / 9, room);
+        CHECK(in_pieces.size() < whole.size() + whole.size() / 16 + 80);
+        CHECK((inflated_narrowly(in_pieces, 15) == text));
+      };
+      for (std::size_t room = 16; room < 64; ++room) check(room);
+      for (std::size_t more = 0; more < 16; ++more)
+        check(std::max<std::size_t>(16, whole.size()) + more);
+      deflater->reset();
+    }
+  }
+}
+
+TEST_CASE("a flush that has nothing new writes nothing") {
+  for (const bool keeps : {false, true}) {
+    CompressionPool pool(plenty);
+    const auto deflater = pool.take_deflater({keeps, 15}, isal_level);
+    std::vector<std::uint8_t> room(100);
+    deflater->feed(as_bytes("Hello"));
+    CHECK(deflater->deflate(room, true).size == 7);
+    for (int i = 0; i < 3; ++i) {
+      deflater->feed({});
+      const Deflater::Result result = deflater->deflate(room, true);
+      CHECK(result.size == 0);
+      CHECK_FALSE(result.more);
+    }
+  }
+}
+
+TEST_CASE("what cannot be compressed grows by little, in pieces too") {
+  const std::string noise = random_bytes_of(1'000'000, 4);
+  for (const std::size_t piece : {std::size_t{1'000}, std::size_t{70'000}, noise.size()}) {
+    CAPTURE(piece);
+    CompressionPool pool(plenty);
+    const auto deflater = pool.take_deflater({false, 15}, isal_level);
+    const std::string compressed = deflated(*deflater, noise, piece, 65'536);
+    CHECK(compressed.size() > noise.size());
+    CHECK(compressed.size() < noise.size() + noise.size() / 256);
+    CHECK((inflated_narrowly(compressed, 15) == noise));
+  }
+}
+
+TEST_CASE("without context takeover levels 1 to 3 are one, and the others zlib's") {
+  std::string json;
+  for (int i = 0; i < 300; ++i) {
+    json += R"({"id":)" + std::to_string(i * i * 7919 % 10'007) + R"(,"room":")" +
+            random_text(1, static_cast<unsigned>(i), 20) + R"(","members":[1,2,3]},)";
+  }
+  const auto size = [&](const DeflateParameters& agreed, std::uint8_t level) {
+    ProtocolLimits limits;
+    limits.compression.level = level;
+    return End(Role::server, agreed, limits).sent(json).size();
+  };
+  const std::size_t isal = size(no_takeover, isal_level);
+  CHECK(size(no_takeover, 1) == isal);
+  CHECK(size(no_takeover, 3) == isal);
+  CHECK(isal < size(takeover, 3));
+  // A first message is the same for both.
+  for (std::uint8_t level = 4; level <= 9; ++level) {
+    CHECK(size(no_takeover, level) == size(takeover, level));
+  }
+  CHECK(size(no_takeover, 9) < isal);
 }
 
 TEST_CASE("compression helps, and context takeover helps more") {
@@ -376,11 +532,42 @@ TEST_CASE("an end without context takeover holds no stream between its messages"
   pool.trim();
   pool.trim();
   CHECK(pool.used_bytes() ==
-        CompressionPool::inflater_bytes(15) + CompressionPool::deflater_bytes(15));
+        CompressionPool::inflater_bytes(15) + CompressionPool::deflater_bytes({true, 15}, 2));
   ends.clear();
   pool.trim();
   pool.trim();
   CHECK(pool.used_bytes() == 0);
+}
+
+TEST_CASE(
+    "a stream for one message costs the same whatever its window, and is counted while lent") {
+  constexpr std::size_t cost = 168 * 1024;  // of ISA-L, within a few kilobytes
+  CompressionPool pool(plenty);
+  for (std::uint8_t bits = window_bits_min; bits <= window_bits_max; ++bits) {
+    const auto deflater = pool.take_deflater({false, bits}, isal_level);
+    CHECK(pool.used_bytes() == CompressionPool::deflater_bytes({false, bits}, isal_level));
+    CHECK(pool.used_bytes() == CompressionPool::deflater_bytes({false, 15}, isal_level));
+    CHECK(pool.used_bytes() > cost - 4096);
+    CHECK(pool.used_bytes() < cost + 4096);
+  }
+  CHECK(pool.used_bytes() == 0);
+  CHECK(CompressionPool::deflater_bytes({false, 9}, zlib_level) ==
+        CompressionPool::deflater_bytes({true, 9}, isal_level));
+}
+
+TEST_CASE("a spare stream is lent again only for the same terms") {
+  CompressionPool pool(2 * CompressionPool::deflater_bytes({false, 15}, isal_level));
+  auto first = pool.take_deflater({false, 15}, isal_level);
+  Deflater* const address = first.get();
+  const std::string text = random_text(3'000, 1, 9);
+  const std::string compressed = deflated(*first, text, 1'000, 100);
+  pool.give_back(std::move(first));
+  const auto narrow = pool.take_deflater({false, 12}, isal_level);
+  CHECK(narrow.get() != address);
+  const auto again = pool.take_deflater({false, 15}, isal_level);
+  CHECK(again.get() == address);
+  CHECK(deflated(*again, text, 1'000, 100) == compressed);
+  CHECK(pool.take_deflater({false, 15}, isal_level) == nullptr);
 }
 
 TEST_CASE(
@@ -498,7 +685,9 @@ TEST_CASE("the frames of a large message for many are lent to all, and a small o
 TEST_CASE("RFC 7692 7.1.1: who keeps a context gets a message for many as a part of it") {
   const std::string text = random_text(3000, 9, 4);
   PreparedMessage message(MessageType::text, as_bytes(text), 3);
-  End sender(Role::server, takeover);
+  ProtocolLimits limits;
+  limits.compression.level = 6;
+  End sender(Role::server, takeover, limits);
   End receiver(Role::client, takeover);
   const std::string first = sender.sent(message);
   const std::string again = sender.sent(message);
