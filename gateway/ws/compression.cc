@@ -17,16 +17,39 @@ constexpr std::size_t spare_max = 2;
 // RFC 7692 7.2.1: what is removed from the end of a message, and (7.2.2) appended again.
 constexpr std::uint8_t tail[4] = {0x00, 0x00, 0xFF, 0xFF};
 
-// Up to here ISA-L's level 1 makes less of a message than zlib does, in a fraction of the time; its
-// own higher levels do not reach zlib's (docs/decisions/0017).
+// Up to here ISA-L's level 1 makes about as little of a message as zlib does, in half of the time;
+// its own higher levels do not reach zlib's (docs/decisions/0017).
 constexpr std::uint8_t isal_level_max = 3;
 
-// A stream of ISA-L has the same size whatever its window, too much for each socket to keep.
+// Of a window a stream has to make its hash table anew for each message. Up to here that costs less
+// than what a stream of a socket's own takes: memory, and the caches' misses.
+constexpr std::uint8_t window_bits_kept_max = 12;
+
+// A stream of ISA-L takes 164 KiB whatever its window, too much for each socket to keep.
 bool uses_isal(const DeflateDirection& direction, std::uint8_t level) {
-  return !direction.context_takeover && level <= isal_level_max;
+  return !CompressionPool::keeps_deflater(direction) && level <= isal_level_max;
 }
 
 }  // namespace
+
+// ---- SentWindow
+
+SentWindow::SentWindow(CompressionPool& pool, std::uint8_t window_bits)
+    : pool_(pool), window_bits_(window_bits) {}
+
+SentWindow::~SentWindow() {
+  pool_.release(CompressionPool::sent_window_bytes(window_bits_));
+}
+
+void SentWindow::append(Bytes compressed) {
+  const std::size_t size_max = std::size_t{1} << window_bits_;
+  if (bytes_ == nullptr) bytes_ = std::make_unique_for_overwrite<std::uint8_t[]>(size_max);
+  const Bytes latest = compressed.last(std::min(compressed.size(), size_max));
+  const std::size_t kept = std::min<std::size_t>(size_, size_max - latest.size());
+  std::memmove(bytes_.get(), bytes_.get() + size_ - kept, kept);
+  std::ranges::copy(latest, bytes_.get() + kept);
+  size_ = static_cast<std::uint16_t>(kept + latest.size());
+}
 
 // ---- Deflater
 
@@ -62,6 +85,10 @@ Deflater::Result Deflater::deflate(MutableBytes room, bool flush) {
 void Deflater::reset() {
   held_size_ = 0;
   if (engine_ != nullptr) engine_->reset();
+}
+
+void Deflater::continue_after(Bytes window) {
+  if (!window.empty()) engine().continue_after(window);
 }
 
 // ---- Inflater
@@ -152,6 +179,14 @@ std::size_t CompressionPool::deflater_bytes(const DeflateDirection& direction, s
   return engine_bytes + sizeof(Deflater);
 }
 
+std::size_t CompressionPool::sent_window_bytes(std::uint8_t window_bits) {
+  return (std::size_t{1} << window_bits) + sizeof(SentWindow);
+}
+
+bool CompressionPool::keeps_deflater(const DeflateDirection& direction) {
+  return direction.context_takeover && direction.window_bits > window_bits_kept_max;
+}
+
 bool CompressionPool::reserve(std::size_t bytes) {
   used_since_trim_ = true;
   if (used_bytes_ + bytes > bytes_max_) drop_spare();
@@ -186,6 +221,11 @@ std::unique_ptr<Deflater> CompressionPool::take_deflater(const DeflateDirection&
   if (auto spare = take_spare(deflaters_, fits)) return spare;
   if (!reserve(deflater_bytes(direction, level))) return nullptr;
   return std::unique_ptr<Deflater>(new Deflater(*this, direction, level));
+}
+
+std::unique_ptr<SentWindow> CompressionPool::take_sent_window(std::uint8_t window_bits) {
+  if (!reserve(sent_window_bytes(window_bits))) return nullptr;
+  return std::unique_ptr<SentWindow>(new SentWindow(*this, window_bits));
 }
 
 void CompressionPool::give_back(std::unique_ptr<Inflater> inflater) {

@@ -1,8 +1,9 @@
 // The streams behind permessage-deflate (RFC 7692), and the pool that lends them.
 //
 // A socket without context takeover needs a stream only while it is in the midst of a message: it
-// borrows one of the worker's. A socket with context takeover keeps its own. What all streams of a
-// worker may take is bounded.
+// borrows one of the worker's. With context takeover it keeps its own to inflate, and to deflate it
+// keeps what the next message may refer to: the window alone, or a stream if the window is large.
+// What all of that takes in a worker is bounded.
 #pragma once
 
 #include <cstddef>
@@ -21,6 +22,27 @@ namespace sluice::ws {
 
 class CompressionPool;
 
+// The last bytes that were compressed for a receiver, which it has kept as well (RFC 7692 7.1.1).
+// With them any stream can go on where another one has ended.
+class SentWindow {
+ public:
+  ~SentWindow();
+  SentWindow(const SentWindow&) = delete;
+  SentWindow& operator=(const SentWindow&) = delete;
+
+  void append(Bytes compressed);
+  Bytes bytes() const { return {bytes_.get(), size_}; }
+
+ private:
+  friend class CompressionPool;
+  SentWindow(CompressionPool& pool, std::uint8_t window_bits);
+
+  CompressionPool& pool_;
+  const std::uint8_t window_bits_;
+  std::uint16_t size_ = 0;
+  std::unique_ptr<std::uint8_t[]> bytes_;  // null before its first use
+};
+
 // Compresses the messages of one direction, one after the other.
 class Deflater {
  public:
@@ -37,8 +59,10 @@ class Deflater {
   Result deflate(MutableBytes room, bool flush);
   // After a deflate() that flushed: the message is complete (RFC 7692 7.2.1).
   void end_message() { held_size_ = 0; }
-  // What comes refers to nothing before it.
+  // What comes refers to nothing before it, or
   void reset();
+  // (after that) to `window`, which may be empty.
+  void continue_after(Bytes window);
 
  private:
   friend class CompressionPool;
@@ -111,10 +135,11 @@ class CompressionPool {
   CompressionPool(const CompressionPool&) = delete;
   CompressionPool& operator=(const CompressionPool&) = delete;
 
-  // A fresh stream; null if there is no memory for it. `level`: 1 to 9, as zlib counts. Without
-  // context takeover levels up to 3 are ISA-L's affair, everything else is zlib's.
+  // Each is fresh, and null if there is no memory for it. `level`: 1 to 9, as zlib counts. Of
+  // streams that are borrowed levels up to 3 are ISA-L's affair, everything else is zlib's.
   std::unique_ptr<Inflater> take_inflater(std::uint8_t window_bits);
   std::unique_ptr<Deflater> take_deflater(const DeflateDirection& direction, std::uint8_t level);
+  std::unique_ptr<SentWindow> take_sent_window(std::uint8_t window_bits);
   // Some are kept for the next who asks.
   void give_back(std::unique_ptr<Inflater> inflater);
   void give_back(std::unique_ptr<Deflater> deflater);
@@ -124,9 +149,14 @@ class CompressionPool {
   MutableBytes inflate_buffer() { return buffer(inflate_buffer_); }
   MutableBytes deflate_buffer() { return buffer(deflate_buffer_); }
 
-  // What a stream costs, its own small change included; zlib's by its documents.
+  // Whether who sends with these terms keeps a stream. Else it borrows one for each message, and
+  // keeps a window if there is context takeover.
+  static bool keeps_deflater(const DeflateDirection& direction);
+
+  // What they cost, their own small change included; zlib's by its documents.
   static std::size_t inflater_bytes(std::uint8_t window_bits);
   static std::size_t deflater_bytes(const DeflateDirection& direction, std::uint8_t level);
+  static std::size_t sent_window_bytes(std::uint8_t window_bits);
 
   // Compressed bytes that the worker's sockets have received and sent, since they were last taken.
   void count_received(std::size_t bytes) { received_bytes_ += bytes; }
@@ -151,6 +181,7 @@ class CompressionPool {
  private:
   friend class Inflater;
   friend class Deflater;
+  friend class SentWindow;
   bool reserve(std::size_t bytes);
   template <typename Stream, typename Fits>
   std::unique_ptr<Stream> take_spare(std::vector<std::unique_ptr<Stream>>& spare, Fits fits);

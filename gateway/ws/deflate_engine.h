@@ -1,4 +1,4 @@
-// What compresses behind a Deflater: zlib, or ISA-L where nothing is kept between messages
+// What compresses behind a Deflater: zlib, or ISA-L where no socket keeps a stream of its own
 // (docs/decisions/0017).
 #pragma once
 
@@ -28,6 +28,9 @@ class DeflateEngine {
   virtual Result deflate(MutableBytes room, bool flush) = 0;
   // What comes refers to nothing before it.
   virtual void reset() = 0;
+  // After a reset: what comes may refer to `window`, at most 2^window_bits bytes, as if they had
+  // been compressed before.
+  virtual void continue_after(Bytes window) = 0;
 
  protected:
   DeflateEngine() = default;

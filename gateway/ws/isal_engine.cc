@@ -50,6 +50,13 @@ class IsalEngine final : public DeflateEngine {
     flushed_ = true;
   }
 
+  void continue_after(Bytes window) override {
+    [[maybe_unused]] const int status =
+        isal_deflate_set_dict(&stream_, const_cast<std::uint8_t*>(window.data()),
+                              static_cast<std::uint32_t>(window.size()));
+    assert(status == COMP_OK);
+  }
+
  private:
   bool flushed_ = true;  // nothing was fed since
   isal_zstream stream_;

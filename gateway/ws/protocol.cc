@@ -47,9 +47,12 @@ std::optional<Compression> make_compression(Role role, const DeflateParameters& 
     made.inflater = settings.pool->take_inflater(made.receives.window_bits);
     if (made.inflater == nullptr) return std::nullopt;
   }
-  if (made.sends.context_takeover) {
+  if (CompressionPool::keeps_deflater(made.sends)) {
     made.deflater = settings.pool->take_deflater(made.sends, settings.level);
     if (made.deflater == nullptr) return std::nullopt;
+  } else if (made.sends.context_takeover) {
+    made.sent_window = settings.pool->take_sent_window(made.sends.window_bits);
+    if (made.sent_window == nullptr) return std::nullopt;
   }
   return made;
 }
@@ -484,7 +487,7 @@ void Protocol::send_payload(Bytes piece, ByteQueue& out) {
   sending_left_ -= piece.size();
   if (deflating_) {
     if (close_sent_) return;
-    compression_->deflater->feed(piece);
+    feed_deflater(piece);
     return sending_left_ == 0 ? end_deflated_frame(out) : send_deflated(false, false, out);
   }
   if (role_ == Role::server) return out.append_lent(piece);
@@ -505,7 +508,14 @@ bool Protocol::take_deflater() {
   if (deflater != nullptr) return true;
   const CompressionSettings& settings = limits_->compression;
   deflater = settings.pool->take_deflater(compression_->sends, settings.level);
-  return deflater != nullptr;
+  if (deflater == nullptr) return false;
+  if (compression_->sent_window) deflater->continue_after(compression_->sent_window->bytes());
+  return true;
+}
+
+void Protocol::feed_deflater(Bytes piece) {
+  compression_->deflater->feed(piece);
+  if (compression_->sent_window) compression_->sent_window->append(piece);
 }
 
 // False if the message is better sent as it is.
@@ -513,10 +523,9 @@ bool Protocol::send_deflated_message(MessageType type, Bytes payload, ByteQueue&
   if (!take_deflater()) return false;
   sending_type_ = type;
   sending_first_ = true;
-  Deflater& deflater = *compression_->deflater;
-  deflater.feed(payload);
+  feed_deflater(payload);
   const MutableBytes room = limits_->compression.pool->deflate_buffer();
-  const Deflater::Result result = deflater.deflate(room, true);
+  const Deflater::Result result = compression_->deflater->deflate(room, true);
   // The receiver's context has what the messages before it were: nothing can be taken back then.
   if (!compression_->sends.context_takeover && !result.more && result.size >= payload.size()) {
     end_deflated();
@@ -560,7 +569,7 @@ void Protocol::send_deflated_frame(Bytes payload, bool fin, ByteQueue& out) {
 void Protocol::end_deflated() {
   deflating_ = false;
   compression_->deflater->end_message();
-  if (compression_->sends.context_takeover) return;
+  if (CompressionPool::keeps_deflater(compression_->sends)) return;
   limits_->compression.pool->give_back(std::move(compression_->deflater));
 }
 

@@ -55,11 +55,12 @@ struct Compression {
   Use use = Use::off;
   DeflateDirection receives{};  // deflate only
   DeflateDirection sends{};
-  std::unique_ptr<Inflater> inflater{};  // with context takeover, or in the midst of a message
-  std::unique_ptr<Deflater> deflater{};
+  std::unique_ptr<Inflater> inflater{};       // with context takeover, or in the midst of a message
+  std::unique_ptr<Deflater> deflater{};       // kept, or in the midst of a message
+  std::unique_ptr<SentWindow> sent_window{};  // with context takeover, if deflater is not kept
 };
 
-// With the streams that context takeover needs. Nothing if there is no memory for them.
+// With what context takeover has to keep. Nothing if there is no memory for it.
 std::optional<Compression> make_compression(Role role, const DeflateParameters& agreed,
                                             const CompressionSettings& settings);
 
@@ -221,6 +222,7 @@ class Protocol {
   PreparedMessage::Form make_form(PreparedMessage::Terms terms, const PreparedMessage& message);
   bool deflates(std::uint64_t message_bytes) const;
   bool take_deflater();
+  void feed_deflater(Bytes piece);
   bool send_deflated_message(MessageType type, Bytes payload, ByteQueue& out);
   void send_deflated(bool flush, bool end, ByteQueue& out);
   void send_deflated_frame(Bytes payload, bool fin, ByteQueue& out);

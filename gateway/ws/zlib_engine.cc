@@ -46,6 +46,12 @@ class ZlibEngine final : public DeflateEngine {
 
   void reset() override { deflateReset(&stream_); }
 
+  void continue_after(Bytes window) override {
+    [[maybe_unused]] const int status =
+        deflateSetDictionary(&stream_, window.data(), static_cast<uInt>(window.size()));
+    assert(status == Z_OK);
+  }
+
  private:
   z_stream stream_{};
 };

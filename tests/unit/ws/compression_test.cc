@@ -85,6 +85,8 @@ struct End {
 
 constexpr DeflateParameters no_takeover{};
 constexpr DeflateParameters takeover{{true, 15}, {true, 15}};
+// Of which a window is kept, not a stream.
+constexpr DeflateParameters narrow_takeover{{true, 12}, {true, 12}};
 
 // A server's frames are not masked, so a client's end reads what the RFC shows.
 std::string inflated(const std::string& wire, std::size_t size = 1 << 20,
@@ -132,21 +134,38 @@ std::string deflated(Deflater& deflater, std::string_view text, std::size_t piec
   return out;
 }
 
-// What a receiver has of it that keeps 2^window_bits bytes and not one more; "" if it is invalid.
-std::string inflated_narrowly(const std::string& compressed, std::uint8_t window_bits) {
-  CompressionPool pool(plenty);
-  const auto inflater = pool.take_inflater(window_bits);
+// What `inflater` has of it when it refers to what it has kept, and to nothing else; "" if it is
+// invalid.
+std::string inflated_narrowly(const std::string& compressed, Inflater& inflater) {
   std::string text;
   // zlib refers to the room too, so it has but one byte.
   std::uint8_t room[1];
-  inflater->feed(as_bytes(compressed));
-  while (inflater->pending()) {
-    const Inflater::Result result = inflater->inflate(room);
+  inflater.feed(as_bytes(compressed));
+  while (inflater.pending()) {
+    const Inflater::Result result = inflater.inflate(room);
     if (result.status == Inflater::Status::invalid) return "";
     text.append(result.size, static_cast<char>(room[0]));
-    if (!inflater->pending() && !inflater->tail_fed()) inflater->feed_tail();
+    if (!inflater.pending() && !inflater.tail_fed()) inflater.feed_tail();
   }
-  return inflater->at_message_end() ? text : "";
+  const bool ended = inflater.at_message_end();
+  inflater.end_message();
+  return ended ? text : "";
+}
+
+// What a receiver has of it that keeps 2^window_bits bytes and not one more.
+std::string inflated_narrowly(const std::string& compressed, std::uint8_t window_bits) {
+  CompressionPool pool(plenty);
+  return inflated_narrowly(compressed, *pool.take_inflater(window_bits));
+}
+
+// What repeats itself, so that it is worth looking for.
+std::string rooms_as_json() {
+  std::string json;
+  for (int i = 0; i < 300; ++i) {
+    json += R"({"id":)" + std::to_string(i * i * 7919 % 10'007) + R"(,"room":")" +
+            random_text(1, static_cast<unsigned>(i), 20) + R"(","members":[1,2,3]},)";
+  }
+  return json;
 }
 
 constexpr std::uint8_t isal_level = 2;
@@ -255,7 +274,7 @@ TEST_CASE("a bomb is stopped at max_message_size while it is inflated") {
 TEST_CASE("a message of exactly the largest size passes, also one that does not compress") {
   const ProtocolLimits limits{.message_bytes_max = 70'000};
   for (const std::string& payload : {random_bytes_of(70'000, 7), std::string(70'000, 'x')}) {
-    for (const DeflateParameters& agreed : {no_takeover, takeover}) {
+    for (const DeflateParameters& agreed : {no_takeover, takeover, narrow_takeover}) {
       End server(Role::server, agreed);
       End client(Role::client, agreed, limits);
       CHECK(client.receive(server.sent(payload, MessageType::binary)) == payload + " ");
@@ -293,7 +312,7 @@ TEST_CASE("what is sent is what the other end inflates, in every mode and window
     std::uint8_t level;
   };
   for (std::uint8_t bits = window_bits_min; bits <= window_bits_max; ++bits) {
-    for (const Mode mode : {Mode{false, 2}, Mode{false, 6}, Mode{true, 6}}) {
+    for (const Mode mode : {Mode{false, 2}, Mode{false, 6}, Mode{true, 2}, Mode{true, 6}}) {
       CAPTURE(int{bits});
       CAPTURE(mode.keeps);
       CAPTURE(int{mode.level});
@@ -335,6 +354,36 @@ TEST_CASE("what is sent refers back no further than the window that was agreed o
         CHECK(inflated_narrowly(deflated(*deflater, text, text.size(), 65'536), bits) == text);
         deflater->reset();
       }
+    }
+  }
+}
+
+TEST_CASE("what is kept between messages is the window, and they refer to it and no further") {
+  for (std::uint8_t bits = window_bits_min; bits <= 12; ++bits) {
+    for (const std::uint8_t level : {isal_level, zlib_level}) {
+      CAPTURE(int{bits});
+      CAPTURE(int{level});
+      CompressionPool pool(plenty);
+      const auto window = pool.take_sent_window(bits);
+      const auto inflater = pool.take_inflater(bits);
+      const std::size_t bytes_max = std::size_t{1} << bits;
+      std::string all;
+      std::size_t repeated_size = 0;
+      for (const std::size_t size : {3, 100, 150, 255, 1, 256, 257, 5'000, 40, 90'000, 1'000}) {
+        for (int i = 0; i < 2; ++i) {  // the same again
+          const auto deflater = pool.take_deflater({true, bits}, level);
+          deflater->continue_after(window->bytes());
+          const std::string text = random_text(size, static_cast<unsigned>(size), 8);
+          const std::string compressed = deflated(*deflater, text, text.size(), 65'536);
+          CHECK(inflated_narrowly(compressed, *inflater) == text);
+          window->append(as_bytes(text));
+          all += text;
+          CHECK(as_text(window->bytes()) ==
+                all.substr(all.size() - std::min(all.size(), bytes_max)));
+          if (size == 100 && i == 1) repeated_size = compressed.size();
+        }
+      }
+      CHECK(repeated_size < 20);  // it was found in the window
     }
   }
 }
@@ -400,11 +449,7 @@ TEST_CASE("what cannot be compressed grows by little, in pieces too") {
 }
 
 TEST_CASE("without context takeover levels 1 to 3 are one, and the others zlib's") {
-  std::string json;
-  for (int i = 0; i < 300; ++i) {
-    json += R"({"id":)" + std::to_string(i * i * 7919 % 10'007) + R"(,"room":")" +
-            random_text(1, static_cast<unsigned>(i), 20) + R"(","members":[1,2,3]},)";
-  }
+  const std::string json = rooms_as_json();
   const auto size = [&](const DeflateParameters& agreed, std::uint8_t level) {
     ProtocolLimits limits;
     limits.compression.level = level;
@@ -448,7 +493,7 @@ TEST_CASE("small messages, empty ones and those that do not shrink are sent as t
 }
 
 TEST_CASE("a message in pieces is compressed as it comes, and others may speak in between") {
-  for (const DeflateParameters& agreed : {no_takeover, takeover}) {
+  for (const DeflateParameters& agreed : {no_takeover, takeover, narrow_takeover}) {
     End server(Role::server, agreed);
     End client(Role::client, agreed);
     for (const std::size_t piece_size : {std::size_t{1}, std::size_t{700}, std::size_t{400'000}}) {
@@ -476,7 +521,7 @@ TEST_CASE("a message in pieces is compressed as it comes, and others may speak i
 }
 
 TEST_CASE("messages in pieces that are empty, or end with an empty frame, are valid") {
-  for (const DeflateParameters& agreed : {no_takeover, takeover}) {
+  for (const DeflateParameters& agreed : {no_takeover, takeover, narrow_takeover}) {
     End server(Role::server, agreed);
     End client(Role::client, agreed);
     for (int round = 0; round < 3; ++round) {
@@ -505,7 +550,7 @@ TEST_CASE("after a Close frame the rest of a message in pieces is ignored") {
   CHECK_FALSE(server.protocol->awaits_payload());
 }
 
-TEST_CASE("an end without context takeover holds no stream between its messages") {
+TEST_CASE("between its messages an end holds no more than its context takeover needs") {
   CompressionPool pool(plenty);
   ProtocolLimits limits;
   limits.compression.pool = &pool;
@@ -528,6 +573,12 @@ TEST_CASE("an end without context takeover holds no stream between its messages"
   CHECK(pool.used_bytes() == one);  // it was used since
   pool.trim();
   CHECK(pool.used_bytes() == 0);
+  add(narrow_takeover);
+  pool.trim();
+  pool.trim();
+  CHECK(pool.used_bytes() ==
+        CompressionPool::inflater_bytes(12) + CompressionPool::sent_window_bytes(12));
+  ends.pop_back();
   add(takeover);
   pool.trim();
   pool.trim();
@@ -551,8 +602,8 @@ TEST_CASE(
     CHECK(pool.used_bytes() < cost + 4096);
   }
   CHECK(pool.used_bytes() == 0);
-  CHECK(CompressionPool::deflater_bytes({false, 9}, zlib_level) ==
-        CompressionPool::deflater_bytes({true, 9}, isal_level));
+  CHECK(CompressionPool::deflater_bytes({false, 13}, zlib_level) ==
+        CompressionPool::deflater_bytes({true, 13}, isal_level));
 }
 
 TEST_CASE("a spare stream is lent again only for the same terms") {
@@ -576,6 +627,11 @@ TEST_CASE(
   ProtocolLimits limits;
   limits.compression.pool = &pool;
   CHECK_FALSE(make_compression(Role::server, takeover, limits.compression));
+  {
+    CompressionPool without_window(CompressionPool::inflater_bytes(12));
+    CHECK_FALSE(make_compression(Role::server, narrow_takeover, {.pool = &without_window}));
+    CHECK(without_window.used_bytes() <= without_window.bytes_max());
+  }
   CHECK(pool.used_bytes() <= pool.bytes_max());
 
   const auto receive = [](Protocol& protocol, std::string text) {
@@ -600,6 +656,29 @@ TEST_CASE(
   first.reset();
   auto third = make();
   CHECK(as_text(receive(*third, hello)->payload) == "Hello");
+}
+
+TEST_CASE("what was sent as it is, for want of memory, is not referred to later") {
+  const std::size_t kept =
+      CompressionPool::inflater_bytes(12) + CompressionPool::sent_window_bytes(12);
+  const std::size_t deflater = CompressionPool::deflater_bytes(narrow_takeover.server, isal_level);
+  End server(Role::server, narrow_takeover, {}, kept + deflater);
+  End client(Role::client, narrow_takeover);
+  const auto compressed = [&](unsigned seed) {
+    const std::string text = random_text(1'000, seed, 8);
+    const std::string wire = server.sent(text);
+    CHECK(client.receive(wire) == text + " ");
+    return (static_cast<unsigned char>(wire[0]) & 0x40) != 0;
+  };
+  CHECK(compressed(1));
+  {
+    server.pool.shrink();
+    const auto other = server.pool.take_deflater({false, 15}, isal_level);
+    REQUIRE(other);
+    CHECK_FALSE(compressed(2));
+  }
+  CHECK(compressed(1));
+  CHECK(compressed(2));
 }
 
 TEST_CASE("a message for many is framed once for all who have agreed on the same") {
@@ -637,7 +716,7 @@ TEST_CASE("a message for many is framed once for all who have agreed on the same
 }
 
 TEST_CASE("a message for many has a form for each route's level, and none where it is too small") {
-  const std::string text = random_text(3000, 10, 4);
+  const std::string text = rooms_as_json();
   PreparedMessage message(MessageType::text, as_bytes(text), 4);
   const auto send = [&](CompressionSettings settings) {
     End sender(Role::server, no_takeover, {.compression = settings});
@@ -648,7 +727,7 @@ TEST_CASE("a message for many has a form for each route's level, and none where 
   const std::string quick = send({.level = 1});
   CHECK(send({.level = 9}).size() < quick.size());
   CHECK(message.forms() == 2);
-  CHECK(send({.message_bytes_min = 3001}).size() > text.size());
+  CHECK(send({.message_bytes_min = text.size() + 1}).size() > text.size());
   CHECK(message.forms() == 3);
   CHECK(send({.level = 1}) == quick);
   CHECK(message.forms() == 3);
