@@ -44,6 +44,31 @@ std::uint32_t characters(std::string_view text) {
   return static_cast<std::uint32_t>(std::count_if(text.begin(), text.end(), begins_character));
 }
 
+// Where the character with this index begins, or the end. Lines may be as long as the file, and
+// each of its mistakes asks: whole blocks are counted first.
+std::size_t offset_of(std::string_view text, std::size_t index) {
+  constexpr std::size_t block_bytes = 4096;
+  std::size_t at = 0;
+  while (text.size() - at > block_bytes) {
+    const std::size_t count = characters(text.substr(at, block_bytes));
+    if (count > index) break;
+    index -= count;
+    at += block_bytes;
+  }
+  for (; at < text.size(); ++at) {
+    if (begins_character(text[at]) && index-- == 0) break;
+  }
+  return at;
+}
+
+// So many characters before `at`, or the beginning.
+std::size_t offset_before(std::string_view text, std::size_t at, std::size_t count) {
+  while (at > 0 && count > 0) {
+    if (begins_character(text[--at])) --count;
+  }
+  return at;
+}
+
 // One view a character. Bytes that are no UTF-8 stick to the character before them.
 std::vector<std::string_view> split_characters(std::string_view text) {
   std::vector<std::string_view> all;
@@ -74,18 +99,17 @@ std::string printable(std::string_view character) {
 }
 
 std::string snippet(std::string_view line, std::uint32_t column) {
-  const auto all = split_characters(line);
-  const std::size_t caret = std::min<std::size_t>(column > 0 ? column - 1 : 0, all.size());
-  const std::size_t begin = caret > shown_before_max ? caret - shown_before_max : 0;
-  const std::size_t end = std::min(all.size(), begin + shown_max);
+  const std::size_t caret = offset_of(line, column > 0 ? column - 1 : 0);
+  const std::size_t begin = offset_before(line, caret, shown_before_max);
+  const std::size_t end = begin + offset_of(line.substr(begin), shown_max);
   std::string shown = begin > 0 ? "    ..." : "    ";
   std::string below(shown.size(), ' ');
-  for (std::size_t i = begin; i < end; ++i) {
-    const auto character = printable(all[i]);
+  for (const std::string_view piece : split_characters(line.substr(begin, end - begin))) {
+    const auto character = printable(piece);
     shown += character;
-    if (i < caret) below += is_wide(character) ? "  " : " ";
+    if (piece.data() < line.data() + caret) below += is_wide(character) ? "  " : " ";
   }
-  if (end < all.size()) shown += "...";
+  if (end < line.size()) shown += "...";
   return shown + "\n" + below + "^\n";
 }
 

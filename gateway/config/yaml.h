@@ -39,8 +39,8 @@ struct Entry {
   Node value;
 };
 
-inline constexpr std::size_t yaml_bytes_max =
-    1024 * 1024;  // of the text, and of its values filled in
+// Of the text, and of its values filled in. 100,000 routes take half of it.
+inline constexpr std::size_t yaml_bytes_max = 8 * 1024 * 1024;
 inline constexpr std::size_t yaml_depth_max = 64;
 
 // What is wrong goes to `findings`. Nothing if the text cannot be read at all; otherwise a tree
