@@ -98,6 +98,8 @@ class Inflater {
   void feed(Bytes piece);
   // Feeds what the end of a message leaves out (RFC 7692 7.2.2).
   void feed_tail();
+  // A reference that goes back further than the window is invalid, unless what it refers to stands
+  // in the same room: zlib does not look then. Nobody gets anything by it that is not theirs.
   Result inflate(MutableBytes room);
   // After the tail was used up: whether the message ended where one may end.
   bool at_message_end() const;
