@@ -16,6 +16,10 @@ namespace {
 // peer that does not read, which no bufferedAmount shows.
 constexpr int unsent_bytes_max = 512 * 1024;
 
+// What is read at once of a peer that does not take what it is sent: by as much as one read brings
+// may bufferedAmount go over a watermark before reading pauses.
+constexpr std::size_t blocked_receive_bytes = 4 * 1024;
+
 // send(2) and recv(2) rather than write(2) and read(2): the kernel has less to look at on its way
 // to the socket, 4 % of a small echo (docs/benchmarks/).
 ssize_t send_some(int fd, const ByteQueue& queue) {
@@ -98,7 +102,8 @@ void Socket::on_poll(uv::Poll::Events events) {
 bool Socket::read_once() {
   ssize_t count = 0;
   do {
-    count = ::recv(poll_.fd(), buffers_.received.get(), IoBuffers::receive_bytes,
+    count = ::recv(poll_.fd(), buffers_.received.get(),
+                   blocked_ ? blocked_receive_bytes : IoBuffers::receive_bytes,
                    peeking_ ? MSG_PEEK : 0);
   } while (count < 0 && errno == EINTR);
   if (count > 0) {

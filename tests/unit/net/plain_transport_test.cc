@@ -222,6 +222,36 @@ TEST_CASE("plain: one read a turn, so that a busy peer does not starve the other
   CHECK(reads_of_turn_max == 1);
 }
 
+TEST_CASE("plain: who does not take what it is sent is read in small pieces") {
+  Stream stream(tcp_pair());
+  std::size_t piece_max = 0;
+  stream.owner.receive_then = [&](std::string_view bytes) {
+    piece_max = std::max(piece_max, bytes.size());
+  };
+  stream.transport->read(true);
+  const auto receive = [&] {
+    piece_max = 0;
+    const std::size_t size = stream.owner.received.size() + 100'000;
+    stream.client.send(std::string(100'000, 'x'));
+    stream.loop.run_until([&] { return stream.owner.received.size() == size; });
+    return piece_max;
+  };
+  CHECK(receive() > 8192);
+  const std::string text = numbered(32 * 1024 * 1024);
+  stream.send(text);
+  REQUIRE(stream.transport->blocked());
+  CHECK(receive() <= 4096);
+  std::atomic<bool> done{false};
+  std::thread reader([&] {
+    stream.client.read(text.size());
+    done = true;
+  });
+  stream.loop.run_until([&] { return done.load(); });
+  reader.join();
+  REQUIRE_FALSE(stream.transport->blocked());
+  CHECK(receive() > 8192);
+}
+
 TEST_CASE("plain: the peer's FIN is told once, after its bytes, and we may still send") {
   Stream stream(tcp_pair());
   stream.transport->read(true);
