@@ -1,4 +1,8 @@
-"""Two workers beside one."""
+"""Two workers beside one.
+
+How many messages workers do in a second is only seen where a load generator does not keep as many
+cores busy. With two cores that takes work of which the gateway has nearly all.
+"""
 
 from bench.machine import all_cores
 from bench.report import at_least, table
@@ -7,13 +11,16 @@ from bench.workload import Workload
 
 TITLE = "Two workers beside one: echoes"
 WORKLOAD = Workload(20, 1, 200)
+# JSON that the gateway compresses at level 9. The generator has compressed it once, and inflates.
+LABORIOUS = Workload(256 * 1024, 1, 50)
+HARD = f"{LABORIOUS}, compressed at level 9"
 TIMES_MIN = 1.8
 # Two for the workers, and as many for load generators, each of which costs as much as a worker.
 CORES_NEEDED = 4
 
 
 def runs(settings):
-    return 2 * settings.rounds * (2 if enough_cores() else 1)
+    return 2 * settings.rounds * (3 if enough_cores() else 2)
 
 
 def enough_cores():
@@ -24,18 +31,22 @@ def measure(bench):
     """The servers may use the first two cores, the generators the last two."""
     allowed = all_cores()
     generators = allowed[-2:] if enough_cores() else allowed[-1:]
-    by_workers = {"1": [], "2": []}
+    seconds = ["--seconds", bench.settings.seconds]
+    light = [*WORKLOAD.options, *seconds]
+    laborious = [*LABORIOUS.options, *seconds, "--path", "/laborious", "--deflate"]
+    results = {"cores": len(allowed), "runs": {"1": [], "2": []}, "laborious": {"1": [], "2": []}}
     with (
         bench.contestants.gateway(core=allowed[0]) as one,
         bench.contestants.gateway(core=allowed[:2], workers=2) as two,
     ):
-        options = [*WORKLOAD.options, "--seconds", bench.settings.seconds]
         for number in range(1, bench.settings.rounds + 1):
-            bench.progress.round(str(WORKLOAD), number, bench.settings.rounds)
+            bench.progress.round(f"{WORKLOAD}, {LABORIOUS}", number, bench.settings.rounds)
             for name, server in (("1", one), ("2", two)):
-                runs_of_all = bench.generator.run_together(generators, "echo", server, *options)
-                by_workers[name].append(added_up(runs_of_all))
-    return {"cores": len(allowed), "runs": by_workers}
+                runs_of_all = bench.generator.run_together(generators, "echo", server, *light)
+                results["runs"][name].append(added_up(runs_of_all))
+                run = bench.generator.run_together(generators[:1], "echo", server, *laborious)
+                results["laborious"][name].append(added_up(run))
+    return results
 
 
 def added_up(runs_of_all):
@@ -55,27 +66,31 @@ def section(results):
     by_workers = results["runs"]
     rows = [
         (
+            what,
             workers,
             spread(costs_us(runs_of_one), "{:.2f}".format),
             spread(rates(runs_of_one), "{:,.0f}".format),
         )
-        for workers, runs_of_one in by_workers.items()
+        for what, runs in ((str(WORKLOAD), by_workers), (HARD, results["laborious"]))
+        for workers, runs_of_one in runs.items()
     ]
-    lines = table(["workers", f"CPU-s a million, {WORKLOAD}", "a second"], rows)
+    lines = table(["", "workers", "CPU-s a million", "a second"], rows)
     times = spread(ratios(by_workers["2"], by_workers["1"]), "{:.2f}".format)
-    lines += ["", f"A message costs {times} times as much CPU time with two workers."]
+    lines += ["", f"A small message costs {times} times as much CPU time with two workers."]
     if results["cores"] < CORES_NEEDED:
         lines += [
             "",
-            f"What two workers do in a second was not measured: that takes {CORES_NEEDED} cores,"
-            f" half of them for load generators. Here were {results['cores']}, and the workers"
-            " shared them with the generator.",
+            f"How many small messages they do in a second was not measured: that takes"
+            f" {CORES_NEEDED} cores, half of them for load generators. Here were"
+            f" {results['cores']}, and the workers shared them with the generator.",
         ]
     return lines
 
 
 def goals(results):
+    kinds = {HARD: results["laborious"]}
     if results["cores"] >= CORES_NEEDED:
-        by_workers = results["runs"]
-        times = median([b / a for a, b in zip(rates(by_workers["1"]), rates(by_workers["2"]))])
-        yield at_least("two workers, messages a second, times one", times, TIMES_MIN)
+        kinds[str(WORKLOAD)] = results["runs"]
+    for what, runs in kinds.items():
+        times = median([b / a for a, b in zip(rates(runs["1"]), rates(runs["2"]))])
+        yield at_least(f"two workers, {what}, a second, times one", times, TIMES_MIN)
