@@ -252,17 +252,23 @@ void Session::on_message(const ws::Event& event) {
       context_.settings.limits.messages_per_second != 0) {
     if (too_many_messages(event)) return;
   }
+  // A message in one piece stays where it was received, which is lent already.
+  if (event.message_start && event.message_end) return deliver(event.message_type, event.payload);
   const auto message = assemble(event);
   if (!message) return;
-  count_received(event.message_type, message->size());
-  set_idle_deadline();
-  owner_.on_session_message(event.message_type, *message);
-  if (extra_ != nullptr) extra_->assembler.reset();
+  const Bytes lent = transport_.lend(*message);
+  deliver(event.message_type, *message);
+  transport_.lend(lent);
+  extra_->assembler.reset();
 }
 
-// A message in one piece stays where it was received.
+void Session::deliver(MessageType type, Bytes message) {
+  count_received(type, message.size());
+  set_idle_deadline();
+  owner_.on_session_message(type, message);
+}
+
 std::optional<Bytes> Session::assemble(const ws::Event& event) {
-  if (event.message_start && event.message_end) return event.payload;
   std::unique_ptr<ws::MessageAssembler>& assembler = extra().assembler;
   if (assembler == nullptr) {
     const std::uint64_t bytes_max = context_.settings.protocol.message_bytes_max;

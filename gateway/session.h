@@ -254,6 +254,7 @@ class Session final {
   void on_piece(const ws::Event& event);
   void count_received(MessageType type, std::uint64_t bytes);
   std::optional<Bytes> assemble(const ws::Event& event);
+  void deliver(MessageType type, Bytes message);
   void on_ping(const ws::Event& event);
   void on_pong(const ws::Event& event);
   bool answers_ping(Bytes payload) const;

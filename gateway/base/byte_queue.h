@@ -11,6 +11,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/bytes.h"
@@ -48,8 +49,9 @@ class ChunkPool {
   void trim();
 
   // Bytes that queues may borrow (ByteQueue::append_lent) until other ones are lent, or none.
-  // Before that each queue that has borrowed must be empty, or keep() its content.
-  void lend(Bytes bytes) { lent_ = bytes; }
+  // Before that each queue that has borrowed must be empty, or keep() its content. Returns those
+  // that were lent so far.
+  Bytes lend(Bytes bytes) { return std::exchange(lent_, bytes); }
   bool lends() const { return !lent_.empty(); }
   bool lends(Bytes bytes) const;
 

@@ -124,11 +124,17 @@ bool Socket::read_once() {
 }
 
 void Socket::deliver(MutableBytes bytes) {
-  buffers_.pool.lend(bytes);
+  lend(bytes);
   owner_->on_receive(bytes);
-  buffers_.pool.lend({});
+  lend({});
+}
+
+Bytes Socket::lend(Bytes bytes) {
+  const Bytes before = buffers_.pool.lend({});
   for (Socket* socket : buffers_.flushed_soon) socket->settle();
   buffers_.flushed_soon.clear();
+  buffers_.pool.lend(bytes);
+  return before;
 }
 
 void Socket::flush_soon() {

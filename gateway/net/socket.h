@@ -25,7 +25,7 @@ struct IoBuffers {
   std::unique_ptr<std::uint8_t[]> received;
   std::unique_ptr<std::uint8_t[]> decrypted;
   ChunkPool pool;
-  std::vector<Socket*> flushed_soon;  // after the present on_receive()
+  std::vector<Socket*> flushed_soon;  // before anything else is lent
 };
 
 // Owns the fd. The parts of Transport that are the same with and without TLS.
@@ -38,6 +38,7 @@ class Socket : public Transport, private uv::Poll::Owner {
   void tell_resets_at_once() override;
   void reset_on_close() override;
   void flush_soon() override;
+  Bytes lend(Bytes bytes) override;
   void set_user_timeout(TimerWheel& wheel, std::uint64_t timeout_ms) override;
   SendProgress progress() const override { return send_progress(poll_.fd()); }
   Endpoint local_endpoint() const override;

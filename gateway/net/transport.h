@@ -61,9 +61,13 @@ class Transport {
   virtual void tell_resets_at_once() = 0;
   // Hands output() to the kernel as far as it takes it. What is left goes by itself later.
   virtual void flush() = 0;
-  // Flushes as soon as the present on_receive() has returned, whosever it is; nothing happens in
-  // other events. To be called after output() may have borrowed (ByteQueue::append_lent).
+  // Flushes as soon as what is lent is lent no more: when the present on_receive() has returned,
+  // whosever it is, or with the next lend(). Nothing happens in other events. To be called after
+  // output() may have borrowed (ByteQueue::append_lent).
   virtual void flush_soon() {}
+  // From now on the worker's outputs may borrow `bytes` in place of what was lent before, which is
+  // returned; none has any of that any more. Whoever lends takes back what it has lent.
+  virtual Bytes lend(Bytes) { return {}; }
   // Ends our direction, once everything in output() has left.
   virtual void shutdown() = 0;
   // Makes the close a reset (RST): for a peer that is not to get an orderly end.

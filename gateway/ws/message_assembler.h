@@ -11,8 +11,8 @@
 namespace sluice::ws {
 
 // For messages in several pieces: they are copied into one buffer, which grows with what was
-// received, never with what a header announced. A message in one piece needs no assembler, and an
-// idle connection has none.
+// received: what a header announces is believed up to four times of it. A message in one piece
+// needs no assembler, and an idle connection has none.
 class MessageAssembler {
  public:
   // No more memory is taken than the longest message needs: the protocol's message_bytes_max, or 0.
@@ -25,8 +25,10 @@ class MessageAssembler {
 
  private:
   void append(Bytes piece);
+  std::size_t capacity_for(std::size_t size) const;
 
   std::vector<std::uint8_t> buffer_;
+  std::uint64_t announced_ = 0;  // where the present frame ends in the buffer
   std::uint64_t bytes_max_;
 };
 

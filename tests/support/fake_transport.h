@@ -18,7 +18,7 @@ class FakeTransport final : public net::Transport {
  public:
   static constexpr std::size_t unlimited = std::numeric_limits<std::size_t>::max();
 
-  explicit FakeTransport(ChunkPool& pool) : Transport(pool) {}
+  explicit FakeTransport(ChunkPool& pool) : Transport(pool), pool_(pool) {}
 
   void set_owner(Owner& owner_now) override { owner = &owner_now; }
   void read(bool wanted) override { reading = wanted; }
@@ -32,6 +32,11 @@ class FakeTransport final : public net::Transport {
     taken_bytes_ += static_cast<std::uint32_t>(count);
     if (room != unlimited) room -= count;
     blocked_ = !output_.empty();
+  }
+  Bytes lend(Bytes bytes) override {
+    if (!blocked_) flush();
+    output_.keep();
+    return pool_.lend(bytes);
   }
   void shutdown() override { shut_down = true; }
   void reset_on_close() override { reset = true; }
@@ -60,6 +65,7 @@ class FakeTransport final : public net::Transport {
   std::function<void()> on_flush;  // what happens first
 
  private:
+  ChunkPool& pool_;
   bool blocked_ = false;
   std::uint32_t taken_bytes_ = 0;
 };

@@ -114,6 +114,35 @@ TEST_CASE("plain: what is sent on is borrowed from the receive buffer, and kept 
   CHECK(got == text);
 }
 
+TEST_CASE("plain: what is lent in an event takes the place of what was received, and goes again") {
+  Stream stream(tcp_pair());
+  const std::string size(ByteQueue::borrowed_bytes_min, ' ');
+  std::string expected;
+  stream.owner.receive_then = [&](std::string_view received) {
+    net::Transport& transport = *stream.transport;
+    const auto answer = [&](std::string_view bytes) {
+      transport.output().append_lent(as_bytes(bytes));
+      CHECK(transport.output().front().data() == as_bytes(bytes).data());
+      transport.flush_soon();
+      expected += bytes;
+    };
+    std::string message(size.size(), 'm');
+    answer(received);
+    const Bytes before = transport.lend(as_bytes(message));
+    CHECK(before.data() == as_bytes(received).data());
+    CHECK(transport.output().empty());  // it has left
+    answer(message);
+    transport.lend(before);
+    CHECK(transport.output().empty());
+    message.assign(message.size(), '?');
+    answer(received);
+  };
+  stream.transport->read(true);
+  stream.client.send(size);
+  stream.loop.run_until([&] { return stream.owner.received.size() == size.size(); });
+  CHECK(stream.client.read(3 * size.size()) == expected);
+}
+
 TEST_CASE("plain: read(false) leaves bytes in the kernel until read(true)") {
   Stream stream(tcp_pair());
   stream.transport->read(true);

@@ -24,6 +24,31 @@ TEST_CASE("a message in pieces is told once, when it is whole (RFC 6455 5.4)") {
   CHECK(scene.told() == "text 'Hello'");
 }
 
+TEST_CASE("a message in pieces is lent to those it is sent to, as one that comes whole is") {
+  for (const bool reads : {true, false}) {
+    Scene scene;
+    if (!reads) scene.client_stops_reading();
+    const std::string received = letters(100);
+    scene.pool.lend(as_bytes(received));
+    const std::string half = letters(ByteQueue::borrowed_bytes_min, 'a');
+    const std::string rest = letters(ByteQueue::borrowed_bytes_min, 'b');
+    int told = 0;
+    scene.on_message = [&](MessageType type, std::string_view message) {
+      ++told;
+      CHECK(scene.pool.lends(as_bytes(message)));
+      CHECK_FALSE(scene.pool.lends(as_bytes(received)));
+      scene.session->send(type, as_bytes(message));
+      CHECK(scene.transport.output().size() > message.size());  // it has not left
+    };
+    scene.receive(scene.client.fragment(half, true, false) +
+                  scene.client.fragment(rest, false, true));
+    CHECK(told == 1);
+    CHECK(scene.pool.lends(as_bytes(received)));
+    scene.client_reads();
+    CHECK(scene.transport.taken.ends_with(half + rest));
+  }
+}
+
 TEST_CASE("close() takes 1000 and 3000 to 4999, as a browser's does") {
   for (const int code : {0, 999, 1001, 1005, 1006, 1011, 1015, 2999, 5000, 65535}) {
     CAPTURE(code);

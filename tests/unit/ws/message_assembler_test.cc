@@ -74,6 +74,42 @@ TEST_CASE("memory grows with what was received, not with what may come (RFC 6455
   CHECK(allocations.bytes_max <= 64);
 }
 
+TEST_CASE("what is announced is believed up to four times of what was received") {
+  struct Case {
+    std::uint64_t announced;
+    std::size_t bytes_max;
+  };
+  for (const Case c : {Case{4000, 4000}, Case{4001, 1000}, Case{UINT64_C(1) << 62, 1000}}) {
+    CAPTURE(c.announced);
+    MessageAssembler assembler(0);
+    std::string payload(1000, 'x');
+    Event event = piece(payload, true, false);
+    event.frame_start = true;
+    event.frame_bytes = c.announced;
+    allocations = {};
+    CHECK_FALSE(assembler.add(event));
+    CHECK(allocations.bytes_max == c.bytes_max);
+  }
+}
+
+TEST_CASE("a message that was announced is copied once, a frame behind another one too") {
+  MessageAssembler assembler(0);
+  std::string payload(1000, 'x');
+  allocations = {};
+  for (int frame = 0; frame < 2; ++frame) {
+    for (int i = 0; i < 4; ++i) {
+      Event event = piece(payload, frame == 0 && i == 0, frame == 1 && i == 3);
+      event.frame_start = i == 0;
+      event.frame_bytes = i == 0 ? 4000 : 0;
+      const auto message = assembler.add(event);
+      CHECK(message.has_value() == event.message_end);
+      if (message) CHECK(message->size() == 8000);
+    }
+  }
+  CHECK(allocations.count == 2);
+  CHECK(allocations.bytes_max == 8000);
+}
+
 TEST_CASE("memory is doubled, but never beyond the limit of a message (RFC 6455 10.4)") {
   constexpr std::size_t limit = 100'000;
   MessageAssembler assembler(limit);
