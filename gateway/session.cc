@@ -510,7 +510,6 @@ void Session::put(MessageType type, Bytes payload) {
 
 void Session::count_put(MessageType type, std::size_t payload_bytes, std::size_t size_before) {
   metrics::TrafficCounters& traffic = context_.counters.traffic[to_client];
-  flush_soon();
   count_deflated(payload_bytes);
   (type == MessageType::text ? traffic.text_frames : traffic.binary_frames).add();
   traffic.payload_bytes.add(payload_bytes);
@@ -572,7 +571,6 @@ void Session::send_payload(Bytes piece) {
   set_idle_deadline();
   const std::size_t size_before = transport_.output().size();
   protocol_.send_payload(piece, transport_.output());
-  flush_soon();
   count_deflated(piece.size());
   if (!protocol_.awaits_payload()) {
     end_frame();
@@ -616,21 +614,18 @@ void Session::send_held_pong() {
 }
 
 void Session::wrote(std::size_t size_before) {
-  ByteQueue& output = transport_.output();
-  context_.counters.traffic[to_client].wire_bytes.add(output.size() - size_before);
+  const std::size_t size = transport_.output().size();
+  context_.counters.traffic[to_client].wire_bytes.add(size - size_before);
+  // Many bytes leave while the caches still hold them, and some of them may be borrowed.
+  if (size >= ByteQueue::borrowed_bytes_min) transport_.flush_soon();
   if (transport_.blocked()) {
     update_buffered();
-  } else if (output.size() >= gather_bytes) {
+  } else if (size >= gather_bytes) {
     transport_.flush();
     update_buffered();
   }
   // Whoever put the first of it there has seen to the flush.
   if (size_before == 0) owner_.on_session_wake();
-}
-
-// Many bytes leave while the caches still hold them, and some of them may be borrowed.
-void Session::flush_soon() {
-  if (transport_.output().size() >= ByteQueue::borrowed_bytes_min) transport_.flush_soon();
 }
 
 void Session::send_pong(Bytes payload) {

@@ -290,7 +290,6 @@ class Session final {
   void send_pong(Bytes payload);
   void send_ping();
   void send_close(std::uint16_t code, std::string_view reason);
-  void flush_soon();
   void wrote(std::size_t size_before);
   void update_buffered();
   void over_high_watermark();

@@ -122,16 +122,17 @@ std::optional<Event> Protocol::begin_frame() {
     if (in_->idle()) give_back_reception();
     return std::nullopt;
   }
-  const HeaderParser::Step step = in_->header.parse(in_->input, rules());
+  Reception& in = *in_;
+  const HeaderParser::Step step = in.header.parse(in.input, rules());
   if (step.violation != nullptr) return fail(*step.violation);
   if (!step.complete) return std::nullopt;
 
-  in_->frame_left = step.header.payload_bytes;
-  in_->mask = step.header.mask;
-  in_->mask_offset = 0;
+  in.frame_left = step.header.payload_bytes;
+  in.mask = step.header.mask;
+  in.mask_offset = 0;
   if (is_control(step.header.opcode)) {
-    in_->state = State::control;
-    in_->control_opcode = step.header.opcode;
+    in.state = State::control;
+    in.control_opcode = step.header.opcode;
     return control_event();
   }
   begin_data_frame(step.header);
@@ -154,15 +155,16 @@ void Protocol::begin_data_frame(const FrameHeader& header) {
 
 // What the input holds of the present frame's payload, unmasked.
 Protocol::Piece Protocol::take_payload() {
+  Reception& in = *in_;
   const std::size_t count =
-      static_cast<std::size_t>(std::min<std::uint64_t>(in_->frame_left, in_->input.size()));
-  Piece piece{in_->input.first(count)};
-  in_->input = in_->input.subspan(count);
-  in_->frame_left -= count;
+      static_cast<std::size_t>(std::min<std::uint64_t>(in.frame_left, in.input.size()));
+  Piece piece{in.input.first(count)};
+  in.input = in.input.subspan(count);
+  in.frame_left -= count;
   // RFC 6455 5.3: only what a client sends is masked.
   if (role_ == Role::server) {
-    piece.ascii = apply_mask(piece.bytes, piece.bytes.data(), in_->mask, in_->mask_offset);
-    in_->mask_offset = static_cast<std::uint8_t>((in_->mask_offset + count) % 4);
+    piece.ascii = apply_mask(piece.bytes, piece.bytes.data(), in.mask, in.mask_offset);
+    in.mask_offset = static_cast<std::uint8_t>((in.mask_offset + count) % 4);
   }
   return piece;
 }
@@ -175,21 +177,22 @@ std::optional<Event> Protocol::data_event() {
 std::optional<Event> Protocol::plain_event() {
   // One object for every way out, so that it is filled where the caller gets it and never copied.
   std::optional<Event> event;
-  if (in_->input.empty() && in_->frame_left != 0) return event;
+  Reception& in = *in_;
+  if (in.input.empty() && in.frame_left != 0) return event;
   event.emplace();
-  event->message_type = in_->message_type;
-  event->message_start = !in_->message_started;
-  event->frame_start = !in_->frame_started;
-  if (!in_->frame_started) event->frame_bytes = in_->frame_left;
+  event->message_type = in.message_type;
+  event->message_start = !in.message_started;
+  event->frame_start = !in.frame_started;
+  if (!in.frame_started) event->frame_bytes = in.frame_left;
   const Piece piece = take_payload();
   event->payload = piece.bytes;
-  event->frame_end = in_->frame_left == 0;
-  event->fin = in_->frame_fin;
-  event->continuation = in_->fragments > 1;
-  event->compressed = in_->compressed;
-  event->message_end = event->frame_end && in_->frame_fin;
+  event->frame_end = in.frame_left == 0;
+  event->fin = in.frame_fin;
+  event->continuation = in.fragments > 1;
+  event->compressed = in.compressed;
+  event->message_end = event->frame_end && in.frame_fin;
   if (is_valid_text(piece, event->message_end)) {
-    in_->frame_started = in_->message_started = true;
+    in.frame_started = in.message_started = true;
     if (event->frame_end) end_data_frame();
   } else {
     event = fail(invalid_text);
