@@ -3,6 +3,7 @@
 import datetime
 import json
 import pathlib
+import sys
 
 from bench import machine
 from bench.parts import PARTS
@@ -32,13 +33,29 @@ def as_json(value, indent=""):
     return "[\n" + ",\n".join(deeper + as_json(one, deeper) for one in value) + f"\n{indent}]"
 
 
+def is_readable(name, kept):
+    """Whether the part still makes something of what it has measured: its form may have changed."""
+    part = PARTS.get(name)
+    if part is None:
+        return False
+    try:
+        part.section(kept["results"])
+        for function in ("goals", "plots"):
+            list(getattr(part, function, lambda _: [])(kept["results"]))
+    except (KeyError, TypeError):
+        print(f"{name}: was kept in another form, and is forgotten", file=sys.stderr)
+        return False
+    return True
+
+
 class Results:
     """Of all parts; each with the day, the machine and the versions that it was measured with."""
 
     def __init__(self, folder):
         self.folder = pathlib.Path(folder)
         self.path = self.folder / "results.json"
-        self.parts = json.loads(self.path.read_text()) if self.path.exists() else {}
+        kept = json.loads(self.path.read_text()) if self.path.exists() else {}
+        self.parts = {name: part for name, part in kept.items() if is_readable(name, part)}
 
     def keep(self, name, measured, settings, versions):
         self.parts[name] = {
