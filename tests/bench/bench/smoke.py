@@ -1,6 +1,7 @@
 """Everything for a moment, as a test. Counts are judged; times are not, on a busy machine they
 mean nothing."""
 
+import json
 import shutil
 from dataclasses import asdict
 from xml.etree import ElementTree
@@ -21,7 +22,7 @@ from bench.parts import (
     relay,
     slow,
 )
-from bench.results import Results
+from bench.results import FOLDER, Results, is_readable
 from bench.statistics import median, ratios
 from bench.workload import Workload
 
@@ -172,6 +173,13 @@ def kept(bench):
     return figures["processes"] == 2 and figures["pings"] > 0, told
 
 
+def kept_results(_):
+    """Those in the tree, by what reads them now."""
+    kept = json.loads((FOLDER / "results.json").read_text())
+    unreadable = [name for name, part in kept.items() if not is_readable(name, part)]
+    return not unreadable, ", ".join(unreadable) or f"{len(kept)} parts"
+
+
 def instructions(bench):
     if shutil.which("valgrind") is None:
         raise Skip("valgrind is not installed")
@@ -200,6 +208,7 @@ CHECKS = {
     "clients that reconnect": reconnects,
     "idle connections of two gateways on one port are pinged": kept,
     "compressed echoes, and the report": report,
+    "the results that are kept can be read": kept_results,
     "instructions of the hot operations": instructions,
 }
 
