@@ -794,7 +794,7 @@ void Session::turn_end() {
     drained_ = false;
     if (sends()) owner_.on_session_drain();
   }
-  if (pause_reasons_ == 0 && has_stash() && !ended()) {
+  if (pause_reasons_ == 0 && has_undelivered() && !ended()) {
     consume_stash();
     if (!ended() && peer_ended_) on_peer_end();
     if (!ended()) update_reading();
@@ -987,7 +987,7 @@ void Session::on_peer_end() {
   if (ended()) return;
   // A Close frame may be among what a pause has kept from being looked at.
   peer_ended_ = true;
-  if (has_stash()) return;
+  if (has_undelivered()) return;
   // It has closed, and may read the frame that our own Close waits for.
   if (closing() != nullptr && closing()->peer_closed) return;
   SessionEnd end = closing() != nullptr

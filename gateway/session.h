@@ -232,6 +232,8 @@ class Session final {
   Congestion* congested() const { return extra_ == nullptr ? nullptr : extra_->congestion.get(); }
   Closing* closing() const { return extra_ == nullptr ? nullptr : extra_->closing.get(); }
   bool has_stash() const { return congested() != nullptr && !congested()->stash.empty(); }
+  // Whether there is something to go on with behind a pause, without reading.
+  bool has_undelivered() const { return has_stash() || protocol_.pending(); }
   bool has_backlog() const { return congested() != nullptr && !congested()->backlog.empty(); }
   std::size_t backlog_bytes() const {
     return congested() == nullptr ? 0 : congested()->backlog_bytes;

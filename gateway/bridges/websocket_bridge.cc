@@ -149,8 +149,9 @@ std::string WebSocketBridge::extension_offer(const ClientRequest& client) {
   const SessionSettings& settings = shared_.upstream_settings.session;
   if (const auto own = shared_.upstream_compression(); own != Mode::off) {
     // Without memory for a context of its own the socket does without.
+    ws::CompressionPool& pool = *settings.protocol.compression.pool;
     handshake_->dedicated =
-        own == Mode::dedicated && settings.protocol.compression.pool->has_room();
+        own == Mode::dedicated && pool.has_room_to_keep(pool.stream_bytes_max());
     return ws::deflate_offer(deflate_policy(settings.compression, handshake_->dedicated));
   }
   if (settings.compression.mode != Mode::passthrough) return {};

@@ -120,18 +120,20 @@ void Inflater::feed_tail() {
 Inflater::Result Inflater::inflate(MutableBytes room) {
   stream_->next_out = room.data();
   stream_->avail_out = static_cast<uInt>(room.size());
+  const std::size_t fed = stream_->avail_in;
   for (;;) {
     const int status = ::inflate(stream_.get(), Z_SYNC_FLUSH);
     const std::size_t size = room.size() - stream_->avail_out;
     if (status == Z_STREAM_END && restart() && stream_->avail_in > 0 && stream_->avail_out > 0) {
       continue;
     }
+    const std::size_t used = fed - stream_->avail_in;
     inflated_bytes_ += size;
     if (status != Z_OK && status != Z_BUF_ERROR && status != Z_STREAM_END) {
-      return {Status::invalid, size};
+      return {Status::invalid, size, used};
     }
     pending_ = stream_->avail_in > 0 || stream_->avail_out == 0;
-    return {pending_ ? Status::more : Status::hungry, size};
+    return {pending_ ? Status::more : Status::hungry, size, used};
   }
 }
 
@@ -149,6 +151,10 @@ bool Inflater::restart() {
 // bits were taken and not used.
 bool Inflater::at_message_end() const {
   return (stream_->data_type & 128) != 0 && (stream_->data_type & 63) == 0;
+}
+
+std::size_t Inflater::take_unused() {
+  return tail_fed_ ? 0 : std::exchange(stream_->avail_in, 0);
 }
 
 void Inflater::end_message() {
@@ -185,6 +191,17 @@ std::size_t CompressionPool::sent_window_bytes(std::uint8_t window_bits) {
 
 bool CompressionPool::keeps_deflater(const DeflateDirection& direction) {
   return direction.context_takeover && direction.window_bits > window_bits_kept_max;
+}
+
+std::size_t CompressionPool::stream_bytes_max() {
+  const std::size_t engine = std::max(zlib_engine_bytes(window_bits_max), isal_engine_bytes());
+  return inflater_bytes(window_bits_max) + engine + sizeof(Deflater);
+}
+
+bool CompressionPool::has_room_to_keep(std::size_t bytes) {
+  const std::size_t needed = bytes + stream_bytes_max();
+  if (used_bytes_ + needed > bytes_max_) drop_spare();
+  return used_bytes_ + needed <= bytes_max_;
 }
 
 bool CompressionPool::reserve(std::size_t bytes) {

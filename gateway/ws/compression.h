@@ -88,6 +88,7 @@ class Inflater {
   struct Result {
     Status status;
     std::size_t size;  // bytes written, whatever the status
+    std::size_t used;  // bytes of what was fed
   };
 
   ~Inflater();
@@ -111,6 +112,9 @@ class Inflater {
   bool tail_fed() const { return tail_fed_; }
   // Whether inflate() may have more before it needs to be fed.
   bool pending() const { return pending_; }
+  // Forgets what was fed and is not used yet, which is to be fed again. Returns its size: the end
+  // of the piece. Nothing of the tail, which stays where it is.
+  std::size_t take_unused();
   void end_message();
 
  private:
@@ -167,13 +171,12 @@ class CompressionPool {
   std::uint64_t take_sent_bytes() { return std::exchange(sent_bytes_, 0); }
 
   std::size_t used_bytes() const { return used_bytes_; }
-  // For the two largest streams that a socket may keep.
-  bool has_room() const {
-    return used_bytes_ + inflater_bytes(window_bits_max) + zlib_engine_bytes(window_bits_max) +
-               sizeof(Deflater) <=
-           bytes_max_;
-  }
   std::size_t bytes_max() const { return bytes_max_; }
+  // Whether a socket may keep so much for as long as it lives. The largest streams that another may
+  // need for a message can still be lent then.
+  bool has_room_to_keep(std::size_t bytes);
+  // The most that a socket keeps, and the most that it borrows.
+  static std::size_t stream_bytes_max();
 
   // Frees what nobody has used since the last call. Not during an event.
   void trim();

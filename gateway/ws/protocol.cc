@@ -24,6 +24,20 @@ constexpr std::uint64_t compressed_size_max(std::uint64_t message_bytes) {
   return message_bytes + message_bytes / 16 + 64;
 }
 
+// Of the pool, by a socket with these terms, as long as it lives.
+std::size_t kept_bytes(const Compression& terms, std::uint8_t level) {
+  std::size_t bytes = 0;
+  if (terms.receives.context_takeover) {
+    bytes += CompressionPool::inflater_bytes(terms.receives.window_bits);
+  }
+  if (CompressionPool::keeps_deflater(terms.sends)) {
+    bytes += CompressionPool::deflater_bytes(terms.sends, level);
+  } else if (terms.sends.context_takeover) {
+    bytes += CompressionPool::sent_window_bytes(terms.sends.window_bits);
+  }
+  return bytes;
+}
+
 static_assert(close_reason_bytes_max == control_bytes_max - 2);
 
 // Cut to what a Close frame holds, not inside a character; nothing if it is not UTF-8.
@@ -43,16 +57,17 @@ std::optional<Compression> make_compression(Role role, const DeflateParameters& 
   Compression made{.use = Compression::Use::deflate,
                    .receives = role == Role::server ? agreed.client : agreed.server,
                    .sends = role == Role::server ? agreed.server : agreed.client};
+  const std::size_t kept = kept_bytes(made, settings.level);
+  if (kept == 0) return made;
+  CompressionPool& pool = *settings.pool;
+  if (!pool.has_room_to_keep(kept)) return std::nullopt;
   if (made.receives.context_takeover) {
-    made.inflater = settings.pool->take_inflater(made.receives.window_bits);
-    if (made.inflater == nullptr) return std::nullopt;
+    made.inflater = pool.take_inflater(made.receives.window_bits);
   }
   if (CompressionPool::keeps_deflater(made.sends)) {
-    made.deflater = settings.pool->take_deflater(made.sends, settings.level);
-    if (made.deflater == nullptr) return std::nullopt;
+    made.deflater = pool.take_deflater(made.sends, settings.level);
   } else if (made.sends.context_takeover) {
-    made.sent_window = settings.pool->take_sent_window(made.sends.window_bits);
-    if (made.sent_window == nullptr) return std::nullopt;
+    made.sent_window = pool.take_sent_window(made.sends.window_bits);
   }
   return made;
 }
@@ -169,6 +184,27 @@ Protocol::Piece Protocol::take_payload() {
   return piece;
 }
 
+// Of a piece that is being inflated the end may not be used yet: it becomes input again.
+MutableBytes Protocol::rest() {
+  if (in_ == nullptr) return {};
+  if (pending()) put_back(compression_->inflater->take_unused());
+  return in_->input;
+}
+
+void Protocol::put_back(std::size_t size) {
+  Reception& in = *in_;
+  in.input = {in.input.data() - size, in.input.size() + size};
+  in.frame_left += size;
+  if (role_ == Role::client) return;
+  in.mask_offset = static_cast<std::uint8_t>((in.mask_offset + 4 - size % 4) % 4);
+  apply_mask(in.input.first(size), in.input.data(), in.mask, in.mask_offset);
+}
+
+bool Protocol::pending() const {
+  return in_ != nullptr && in_->state == State::data && compression_ != nullptr &&
+         compression_->inflater != nullptr && compression_->inflater->pending();
+}
+
 std::optional<Event> Protocol::data_event() {
   const bool inflates = in_->compressed && use() == Compression::Use::deflate;
   return inflates ? inflated_event() : plain_event();
@@ -221,6 +257,7 @@ std::optional<Event> Protocol::inflated_event() {
   while (size < buffer.size() && (inflater->pending() || feed_inflater())) {
     const Inflater::Result result = inflater->inflate(buffer.subspan(size));
     size += result.size;
+    if (!inflater->tail_fed()) pool.count_received(result.used);
     if (result.status == Inflater::Status::invalid) return fail(invalid_deflate);
     if (const Violation* violation = check_inflated()) return fail(*violation);
   }
@@ -252,9 +289,7 @@ bool Protocol::feed_inflater() {
   Inflater& inflater = *compression_->inflater;
   if (in_->frame_left != 0) {
     if (in_->input.empty()) return false;
-    const MutableBytes piece = take_payload().bytes;
-    limits_->compression.pool->count_received(piece.size());
-    inflater.feed(piece);
+    inflater.feed(take_payload().bytes);
     return true;
   }
   if (!in_->frame_fin || inflater.tail_fed()) return false;

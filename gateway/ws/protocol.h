@@ -107,8 +107,10 @@ class Protocol {
   // Nothing: all input was used. A frame or message without payload is an event too. After a close
   // or a failure all further input is discarded (RFC 6455 1.4, 7.1.7).
   std::optional<Event> next_event();
-  // The input that was not used yet, as it was received.
-  MutableBytes rest() const { return in_ == nullptr ? MutableBytes() : in_->input; }
+  // The input that was not used yet, as it was received: it has to be received again.
+  MutableBytes rest();
+  // Whether next_event() may have more although there is no input: of what is being inflated.
+  bool pending() const;
 
   // Each appends one frame to `out`. Data frames are ignored after send_close() (RFC 6455 5.5.1).
   // Text must be valid UTF-8 over the whole message. A message that is compressed may become
@@ -203,6 +205,7 @@ class Protocol {
     bool ascii = false;  // all of it; false also means that nobody has looked
   };
   Piece take_payload();
+  void put_back(std::size_t size);
   std::optional<Event> data_event();
   std::optional<Event> plain_event();
   std::optional<Event> inflated_event();

@@ -1,10 +1,11 @@
 // permessage-deflate (RFC 7692) with npm's ws as the client.
 import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { test } from 'node:test';
 import { WebSocketServer } from 'ws';
 import { Client } from '../support/client.mjs';
-import { echoConfig, Gateway, withGateway } from '../support/gateway.mjs';
+import { echoConfig, Gateway, withGateway, within } from '../support/gateway.mjs';
 
 test('each mode echoes what was compressed, and counts it', async () => {
   const gateway = await Gateway.start(echoConfig({
@@ -91,6 +92,39 @@ for (const mode of ['shared', 'dedicated']) {
       assert.equal(client.socket.extensions, 'permessage-deflate');
       assert.deepEqual(agreed, ['']);
       for (const data of [text, zeros, 'a', text]) await client.echoes(data);
+      await client.close(1000);
+    });
+  });
+}
+
+// What the gateway has received of a message and not inflated yet, since its receiver does not read,
+// stands in memory that others are received into.
+for (const slow of ['client', 'upstream']) {
+  test(`what a slow ${slow} has held up is inflated later, and nothing else`, async (t) => {
+    const message = Buffer.from(randomBytes(2_000_000).toString('base64'));
+    const server = new WebSocketServer({ port: 0, host: '127.0.0.1', perMessageDeflate: all, maxPayload: 0 });
+    await once(server, 'listening');
+    t.after(() => server.close());
+    const toUpstream = { upstream: `127.0.0.1:${server.address().port}` };
+    const compressed = slow === 'client' ? { http: { ...toUpstream, compression: 'shared' } }
+      : { http: toUpstream, compression: 'shared' };
+    await withGateway(echoConfig({
+      routes: [{ path: '/slow', ...compressed, buffers: { high_watermark: '64KiB' } },
+        { path: '/echo', plugin: 'echo' }],
+    }), async (gateway) => {
+      const connected = once(server, 'connection');
+      const client = await Client.open(gateway.url('/slow'), { perMessageDeflate: all, maxPayload: 0 });
+      const [upstream] = await connected;
+      const [sender, receiver] = slow === 'client' ? [upstream, client.socket] : [client.socket, upstream];
+      receiver._socket.pause();
+      const received = once(receiver, 'message');
+      sender.send(message);
+      await gateway.waitMetrics((m) => m.get('sluice_buffered_amount_bytes') > 64 * 1024);
+      const other = await Client.open(gateway.url());
+      for (let i = 0; i < 20; ++i) await other.echoes(randomBytes(64 * 1024));
+      await other.close(1000);
+      receiver._socket.resume();
+      assert.ok((await within(received, 'the message'))[0].equals(message));
       await client.close(1000);
     });
   });
