@@ -130,8 +130,16 @@ Result<std::string> read_file(const std::string& path) {
   const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(path.c_str(), "rb"),
                                                              &std::fclose);
   if (!file) return fail_errno("cannot read the file", errno);
-  std::string text(yaml_bytes_max + 1, '\0');  // a byte more shows that it is too large
-  text.resize(std::fread(text.data(), 1, text.size(), file.get()));
+  // In pieces: malloc(3) takes the largest block that was freed for a measure of what it may keep,
+  // and would keep megabytes of what slow clients had waiting for them.
+  std::string text;
+  char piece[16 * 1024];
+  std::size_t size = 0;
+  do {
+    size = std::fread(piece, 1, sizeof piece, file.get());
+    text.append(piece, size);
+  } while (size == sizeof piece &&
+           text.size() <= yaml_bytes_max);  // more shows that it is too large
   if (std::ferror(file.get())) return fail_errno("cannot read the file", errno);
   return text;
 }

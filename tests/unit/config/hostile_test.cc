@@ -28,11 +28,9 @@ std::string answer(const std::string& text) {
     return name == "LONG" ? std::optional(std::string(100'000, 'x')) : std::nullopt;
   });
   const double took = static_cast<double>(std::clock() - begin) / CLOCKS_PER_SEC;
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  // What is not linear takes minutes here; what is takes 2 seconds without optimization on a slow
+  // day, and some more with sanitizers.
   CHECK(took < 20);
-#else
-  CHECK(took < 2);  // a fraction of it on a quiet machine
-#endif
   if (config) return "valid";
   CHECK(config.error().size() <= Findings::findings_max);
   CHECK_FALSE(render(config.error(), text).empty());
