@@ -38,8 +38,8 @@ class Bridge : public Turn::Mortal {
   // itself closed: what the client had sent before it heard of that.
   virtual void on_piece(const MessagePiece&) {}
 
-  // buffered_amount() was over the high watermark at the end of a turn, and is now under the low
-  // one.
+  // buffered_amount() was over the high watermark, if only until the end of the turn, and is now
+  // under the low one.
   virtual void on_drain() = 0;
   // Exactly once, and last. Comes for every bridge whose on_open was called.
   virtual void on_close(const CloseEvent& event) = 0;

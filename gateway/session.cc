@@ -623,6 +623,9 @@ void Session::wrote(std::size_t size_before) {
   } else if (size >= gather_bytes) {
     transport_.flush();
     update_buffered();
+  } else if (size > context_.settings.buffers.high_watermark_bytes) {
+    // The kernel may take it all at the end of the turn; whoever has looked by then waits.
+    seen_over_high_ = true;
   }
   // Whoever put the first of it there has seen to the flush.
   if (size_before == 0) owner_.on_session_wake();
@@ -674,6 +677,10 @@ void Session::on_sent() {
 void Session::update_buffered() {
   if (transport_.blocked()) watch_kernel();
   const std::size_t amount = buffered_amount();
+  if (seen_over_high_ && amount <= context_.settings.buffers.low_watermark_bytes) {
+    seen_over_high_ = false;
+    tell_drained();
+  }
   if (amount == 0 && !buffered_) return;
   buffered_ = amount != 0;
   if (buffered_) {
@@ -713,9 +720,13 @@ void Session::over_high_watermark() {
 void Session::under_low_watermark() {
   count_high_watermark(false);
   congested()->watermark_due = Tick::never;
+  tell_drained();
+  if (sends()) resume(output_full);
+}
+
+void Session::tell_drained() {
   if (!sends()) return;
   drained_ = true;
-  resume(output_full);
   owner_.on_session_wake();
 }
 

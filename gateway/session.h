@@ -296,6 +296,7 @@ class Session final {
   void update_buffered();
   void over_high_watermark();
   void under_low_watermark();
+  void tell_drained();
 
   void check_pong();
   void look_at_progress();
@@ -331,9 +332,10 @@ class Session final {
 
   ReadyState state_ = ReadyState::open;
   std::uint8_t pause_reasons_ = 0;
-  bool alive_ : 1 = true;           // a sign of life since the last ping
-  bool others_before_ : 1 = false;  // other bytes were on their way before our ping or Close
-  bool over_high_ : 1 = false;
+  bool alive_ : 1 = true;            // a sign of life since the last ping
+  bool others_before_ : 1 = false;   // other bytes were on their way before our ping or Close
+  bool over_high_ : 1 = false;       // buffered_amount(), since the peer does not take it
+  bool seen_over_high_ : 1 = false;  // the same before a flush
   bool drained_ : 1 = false;         // on_session_drain() is due
   bool draining_ : 1 = false;        // close with 1001 at the next message boundary
   bool peer_ended_ : 1 = false;      // nothing more comes, but for what is stashed

@@ -106,7 +106,6 @@ class TcpBridge final : public Bridge,
   void send(Bytes bytes);
   bool send_text(Bytes bytes);
   void hold_upstream();
-  void look_at_client();
   void look_at_upstream();
   void fail_upstream(std::string detail);
   void end_upstream();
@@ -142,7 +141,6 @@ class TcpBridge final : public Bridge,
   bool ending_upstream_ : 1 = false;  // ours is on its way; what it sends is of no use any more
   bool client_paused_ : 1 = false;    // the upstream does not keep up
   bool upstream_held_ : 1 = false;    // the client does not keep up
-  bool looked_ : 1 = false;           // at the client since the upstream is held
 };
 
 // ---- The opening handshake
@@ -256,19 +254,7 @@ bool TcpBridge::send_text(Bytes bytes) {
 
 void TcpBridge::hold_upstream() {
   upstream_held_ = true;
-  looked_ = false;
-  route_.context.turn.wake(*this);
   transport_->read(false);
-}
-
-// What was over the high watermark may have left by now, with the flush at the end of the turn.
-// Then nobody tells of it; if it has not, on_drain() will come. The socket may be flushed later in
-// this round than we are called, but not later than in the next.
-void TcpBridge::look_at_client() {
-  if (!upstream_held_) return;
-  if (socket_->buffered_amount() <= buffers().high_watermark_bytes) return on_drain();
-  if (!looked_) route_.context.turn.wake(*this);
-  looked_ = true;
 }
 
 void TcpBridge::on_drain() {
@@ -388,7 +374,6 @@ void TcpBridge::on_turn_end() {
   }
   if (socket_ != nullptr) {
     look_at_upstream();
-    look_at_client();
   } else if (transport_ == nullptr && keeper_ != nullptr) {
     std::exchange(keeper_, nullptr)->on_bridge_done(*this);
   }

@@ -15,8 +15,6 @@ namespace {
 // What an event takes besides its content, so that empty ones are not free.
 constexpr std::size_t event_overhead_bytes = 64;
 
-constexpr std::uint64_t look_again_ms = 200;
-
 // For all retries of the last request.
 constexpr std::uint64_t last_retries_ms = 40'000;
 
@@ -32,7 +30,6 @@ WebhookConnection::WebhookConnection(const HttpRoute& route, ClientSocket& socke
       socket_(&socket),
       id_(socket.id()),
       call_(route, *this),
-      look_again_(route.context.wheel, *this, &WebhookConnection::wake),
       last_call_(route.context.wheel, *this, &WebhookConnection::run_out) {}
 
 WebhookConnection::~WebhookConnection() = default;
@@ -48,20 +45,9 @@ void WebhookConnection::on_turn_end() {
   report_buffered();
 }
 
-// An answer to what we would ask now has no place at the client. on_drain() does not come if the
-// kernel takes everything at once: so we look again after the flush of this turn, and then now and
-// then.
-bool WebhookConnection::client_is_full() {
-  if (!is_open() || socket_->buffered_amount() <= buffers().high_watermark_bytes) {
-    found_full_ = false;
-    return false;
-  }
-  if (std::exchange(found_full_, true)) {
-    look_again_.set(look_again_ms);
-  } else {
-    wake();
-  }
-  return true;
+// An answer to what we would ask now has no place at the client. on_drain() will come.
+bool WebhookConnection::client_is_full() const {
+  return is_open() && socket_->buffered_amount() > buffers().high_watermark_bytes;
 }
 
 void WebhookConnection::report_buffered() {
@@ -124,7 +110,6 @@ void WebhookConnection::on_close(const CloseEvent& event) {
   on_client_gone(event);
   socket_ = nullptr;
   paused_ = false;
-  look_again_.clear();
   if (over_) return;
   last_call_.set(2 * target_.response_timeout_ms + last_retries_ms);
   wake();

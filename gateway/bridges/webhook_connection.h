@@ -86,7 +86,7 @@ class WebhookConnection : public Bridge, protected WebhookCall::Owner, private T
 
  private:
   void on_turn_end() override;
-  bool client_is_full();
+  bool client_is_full() const;
   void resume_client();
   void run_out();
   void log_failure(std::string_view detail) const;
@@ -101,9 +101,7 @@ class WebhookConnection : public Bridge, protected WebhookCall::Owner, private T
   std::size_t queued_bytes_ = 0;
   bool paused_ = false;
   bool over_ = false;
-  bool found_full_ = false;              // when we looked at the client last
-  Alarm<WebhookConnection> look_again_;  // whether the client has read
-  Alarm<WebhookConnection> last_call_;   // after on_close: for what is still to be delivered
+  Alarm<WebhookConnection> last_call_;  // after on_close: for what is still to be delivered
 };
 
 }  // namespace sluice::bridges

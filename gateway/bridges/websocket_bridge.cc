@@ -106,7 +106,6 @@ class WebSocketBridge final : public Bridge,
 
   void watch_upstream_buffer();
   void show_upstream_buffer(std::size_t amount);
-  void watch_client_buffer();
   void pause_upstream();
   void resume_upstream();
   void close_client(const Ending& ending);
@@ -123,7 +122,6 @@ class WebSocketBridge final : public Bridge,
   bool client_paused_ = false;    // it is not read, since the upstream does not read
   bool upstream_paused_ = false;  // the other way round
   std::size_t shown_bytes_ = 0;   // waiting for the upstream, as /metrics has it
-  std::uint8_t looks_ = 0;        // at the client's buffer, that are still to be taken
 };
 
 // ---- The opening handshake
@@ -245,7 +243,6 @@ void WebSocketBridge::on_piece(const MessagePiece& piece) {
 void WebSocketBridge::on_upstream_progress() {
   if (socket_ == nullptr) return;
   watch_upstream_buffer();
-  watch_client_buffer();
 }
 
 void WebSocketBridge::watch_upstream_buffer() {
@@ -283,18 +280,6 @@ void WebSocketBridge::pause_upstream() {
   if (upstream_paused_) return;
   upstream_paused_ = true;
   upstream_->pause();
-  // on_drain() comes if the kernel did not take it all; nobody knows that before the client's own
-  // turn has ended.
-  looks_ = 2;
-  upstream_->wake();
-}
-
-void WebSocketBridge::watch_client_buffer() {
-  if (!upstream_paused_) return;
-  if (socket_->buffered_amount() <= buffers().low_watermark_bytes) return resume_upstream();
-  if (looks_ == 0) return;
-  --looks_;
-  upstream_->wake();
 }
 
 void WebSocketBridge::resume_upstream() {

@@ -579,32 +579,6 @@ TEST_CASE("tcp bridge: while the client does not keep up, the upstream is not re
   CHECK((client.received() == all));
 }
 
-TEST_CASE("tcp bridge: what leaves at the end of the turn holds nothing up") {
-  const Server server;
-  Scene scene;
-  scene.to(server.address());
-  Client client(scene);
-  const auto upstream = client.open(server);
-  client.send("x");  // so that the bridge is called before the socket's flush
-  // A socket that is over the mark with each message, and under it after its flush: no on_drain().
-  struct Flush final : Turn::Entry {
-    explicit Flush(Client& of) : client(of) {}
-    void on_turn_end() override { client.socket.buffered = 0; }
-    Client& client;
-  } flush(client);
-  scene.loop.at_turn_end = [&] {
-    scene.turn.wake(flush);
-    scene.end_turn();
-    client.socket.buffered = scene.route.buffers.high_watermark_bytes + 1;
-  };
-  client.socket.buffered = scene.route.buffers.high_watermark_bytes + 1;
-  const std::string all = numbered(4 * megabyte);
-  std::thread writer([&] { upstream->send(all); });
-  client.receive(all.size());
-  writer.join();
-  CHECK((client.received() == all));
-}
-
 // ---- Ends
 
 TEST_CASE("tcp bridge: after the upstream's end everything is there, then comes 1000") {

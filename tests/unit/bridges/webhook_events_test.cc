@@ -702,14 +702,6 @@ TEST_CASE("while the client does not read, the backend is not asked") {
   scene.socket.buffered = 0;
   scene.bridge->on_drain();
   CHECK(scene.next().body == "TEXT 1\r\na\r\n");
-  scene.answer("");
-
-  // The kernel took it all at once: no drain is told of.
-  scene.socket.buffered = scene.route.buffers.high_watermark_bytes + 1;
-  scene.say("b");
-  scene.socket.buffered = 0;
-  scene.pass(500);
-  CHECK(scene.next().body == "TEXT 1\r\nb\r\n");
 }
 
 // ---- GRIP

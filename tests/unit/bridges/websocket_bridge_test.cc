@@ -287,17 +287,6 @@ TEST_CASE("while the client does not read, neither is the upstream, and nothing 
   CHECK(scene.socket.frames[0].payload == test::numbered(huge_bytes));
 }
 
-TEST_CASE("what leaves for the client with the end of the turn is no reason to wait for a drain") {
-  BridgeScene scene;
-  scene.open();
-  scene.socket.buffered = scene.route.buffers.high_watermark_bytes + 1;
-  scene.at_client_turn_end = [&] { scene.socket.buffered = 0; };
-  scene.server.write(scene.server.peer.text("one"));
-  scene.run([&] { return scene.socket.frames.size() == 1; });
-  scene.server.write(scene.server.peer.text("two"));
-  scene.run([&] { return scene.socket.frames.size() == 2; });
-}
-
 // ---- How the upstream ends
 
 TEST_CASE("the upstream's Close goes on to the client as it is") {

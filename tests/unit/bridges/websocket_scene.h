@@ -363,15 +363,11 @@ class BridgeScene final : private Bridge::Keeper {
   test::FakeWebSocket socket;
   test::FakeRequest request;
   std::unique_ptr<Bridge> bridge;
-  std::function<void()> at_client_turn_end;
   bool done = false;  // the bridge, which had outlived its socket
 
  private:
   void turn_end() {
-    for (int round = 0; round < 16 && turn.has_woken(); ++round) {
-      turn.run_woken();
-      if (at_client_turn_end) at_client_turn_end();
-    }
+    for (int round = 0; round < 16 && turn.has_woken(); ++round) turn.run_woken();
     turn.bury();
     if (!turn.idle()) loop.loop.post([] {});
   }

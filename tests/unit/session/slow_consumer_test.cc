@@ -90,7 +90,23 @@ TEST_CASE("a burst that the kernel takes at once is no reason to pause") {
   send_98(scene, 500);
   CHECK(scene.counters.pauses.get() == 0);
   CHECK(scene.transport.reading);
-  CHECK(scene.told().empty());
+}
+
+TEST_CASE("who has seen the buffer over the high watermark hears when it is under the low one") {
+  const auto over_then_left = [](std::size_t left) {
+    Scene scene(buffers(config::SlowConsumer::pause));
+    for (int i = 0; i < 11; ++i) scene.send(message_98);  // the kernel is asked when the turn ends
+    CHECK(scene.session->buffered_amount() > 1000);
+    scene.transport.room = scene.session->buffered_amount() - left;
+    scene.turn();
+    const std::string at_once = scene.told();
+    scene.client_reads();
+    return at_once + "|" + scene.told();
+  };
+  CHECK(over_then_left(0) == "drain|");
+  CHECK(over_then_left(200) == "drain|");
+  CHECK(over_then_left(600) == "|drain");
+  CHECK(over_then_left(1050) == "|drain");
 }
 
 TEST_CASE("the time over the watermark is counted when it ends") {
