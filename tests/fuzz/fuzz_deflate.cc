@@ -5,8 +5,9 @@
 //   byte 1   bit 0 context takeover, bit 1 a small limit, bits 2 to 4 the window; the rest cuts
 //
 // What must hold: a field that is parsed says the same again when it is written, and an answer of
-// ours fits its offer; frames give the same messages however they are cut, none larger than the
-// limit; what is sent is what the other end inflates, and all memory comes back.
+// ours fits its offer; frames give the same messages however they are cut and whenever we pause,
+// none larger than the limit; what is sent is what the other end inflates, and all memory comes
+// back.
 #include <algorithm>
 #include <memory>
 #include <string>
@@ -62,13 +63,17 @@ class End {
     require(pool_.used_bytes() == 0, "the memory comes back");
   }
 
-  void receive(Bytes wire, std::size_t piece) {
+  // `pauses`: after each event.
+  void receive(Bytes wire, std::size_t piece, bool pauses = false) {
     while (!wire.empty()) {
       const Bytes part = wire.first(std::min(piece, wire.size()));
       wire = wire.subspan(part.size());
       std::vector<std::uint8_t> bytes(part.begin(), part.end());
       protocol_->receive(bytes);
-      while (const auto event = protocol_->next_event()) take(*event);
+      while (const auto event = protocol_->next_event()) {
+        take(*event);
+        if (pauses) put_aside(bytes);
+      }
     }
   }
 
@@ -78,6 +83,14 @@ class End {
   std::uint16_t ended = 0;
 
  private:
+  void put_aside(std::vector<std::uint8_t>& bytes) {
+    const Bytes rest = protocol_->rest();
+    std::vector<std::uint8_t> aside(rest.begin(), rest.end());
+    bytes.swap(aside);
+    std::ranges::fill(aside, std::uint8_t{0xFF});
+    protocol_->receive(bytes);
+  }
+
   void take(const Event& event) {
     require(ended == 0, "nothing comes behind the end");
     if (event.type == Event::Type::close || event.type == Event::Type::failure) {
@@ -119,6 +132,10 @@ void receive(const Terms& terms, Role role, Bytes wire) {
   End cut(role, terms);
   whole.receive(wire, wire.size());
   cut.receive(wire, terms.piece);
+  End paused(role, terms);
+  paused.receive(wire, wire.size(), true);
+  require(paused.ended == whole.ended && paused.messages == whole.messages,
+          "pauses change nothing");
   require(whole.ended == 0 || cut.ended != 0, "what is a mistake whole is one in pieces");
   if (terms.window_bits == ws::window_bits_max) {
     require(whole.ended != 0 || cut.ended == 0, "they end alike");
