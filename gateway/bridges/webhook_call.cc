@@ -47,8 +47,9 @@ void WebhookCall::attempt() {
 }
 
 void WebhookCall::send_body() {
+  // on_request_drain() comes if it went over, not if it is just full.
   while (body_sent_ < body_.size() &&
-         exchange_->request_buffered() < request_.high_watermark_bytes) {
+         exchange_->request_buffered() <= request_.high_watermark_bytes) {
     const Bytes rest = as_bytes(body_).subspan(body_sent_);
     const Bytes piece = rest.first(std::min(rest.size(), piece_bytes));
     body_sent_ += piece.size();

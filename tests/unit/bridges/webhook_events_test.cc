@@ -704,6 +704,16 @@ TEST_CASE("while the client does not read, the backend is not asked") {
   CHECK(scene.next().body == "TEXT 1\r\na\r\n");
 }
 
+TEST_CASE("a message of any size reaches the backend on a new connection, too") {
+  for (const std::size_t size : {256UL * 1024 - 10, 256UL * 1024 + 10, 900UL * 1024}) {
+    CAPTURE(size);
+    WebhookScene scene;
+    scene.open_with("Connection: close\r\n");
+    scene.say(std::string(size, 'x'));
+    CHECK(scene.next().body.size() > size);
+  }
+}
+
 // ---- GRIP
 
 namespace {
