@@ -269,7 +269,10 @@ void TcpBridge::on_end() {
   upstream_ended_ = true;
   route_.context.turn.wake(*this);
   if (ending_upstream_) return;
-  if (!text_.complete()) return fail_upstream("its text ends inside of a character");
+  if (!text_.complete()) {
+    fail_upstream("its text ends inside of a character");
+    return end_upstream();
+  }
   // The upstream's other direction may still be open: what the client has sent up to its own Close
   // frame is delivered, if the upstream still reads.
   takes_bytes();

@@ -108,6 +108,7 @@ class WebSocketBridge final : public Bridge,
   void show_upstream_buffer(std::size_t amount);
   void pause_upstream();
   void resume_upstream();
+  void resume_client();
   void close_client(const Ending& ending);
   Ending lost(std::string text, const std::string& detail) const;
 
@@ -121,6 +122,7 @@ class WebSocketBridge final : public Bridge,
   bool client_in_frame_ = false;  // a frame to the client was begun and is not finished
   bool client_paused_ = false;    // it is not read, since the upstream does not read
   bool upstream_paused_ = false;  // the other way round
+  bool upstream_ends_ = false;    // nothing that the client still sends is for it
   std::size_t shown_bytes_ = 0;   // waiting for the upstream, as /metrics has it
 };
 
@@ -248,13 +250,19 @@ void WebSocketBridge::on_upstream_progress() {
 void WebSocketBridge::watch_upstream_buffer() {
   const std::size_t amount = upstream_->buffered_amount();
   show_upstream_buffer(amount);
-  if (!client_paused_ && upstream_->blocked() && amount > buffers().high_watermark_bytes) {
+  if (!client_paused_ && !upstream_ends_ && upstream_->blocked() &&
+      amount > buffers().high_watermark_bytes) {
     client_paused_ = true;
     socket_->pause();
-  } else if (client_paused_ && amount <= buffers().low_watermark_bytes) {
-    client_paused_ = false;
-    socket_->resume();
+  } else if (amount <= buffers().low_watermark_bytes) {
+    resume_client();
   }
+}
+
+void WebSocketBridge::resume_client() {
+  if (!client_paused_) return;
+  client_paused_ = false;
+  socket_->resume();
 }
 
 // Only what waits: what is not blocked leaves with the end of the turn.
@@ -273,7 +281,9 @@ void WebSocketBridge::on_upstream_piece(const MessagePiece& piece) {
   if (piece.frame_start) client_in_frame_ = socket_->ready_state() == ReadyState::open;
   socket_->pass_on(piece);
   if (piece.frame_end) client_in_frame_ = false;
-  if (socket_->buffered_amount() > buffers().high_watermark_bytes) pause_upstream();
+  // What the client does not get any more waits for nobody.
+  const bool passes_on = client_in_frame_ || socket_->ready_state() == ReadyState::open;
+  if (passes_on && socket_->buffered_amount() > buffers().high_watermark_bytes) pause_upstream();
 }
 
 void WebSocketBridge::pause_upstream() {
@@ -292,12 +302,9 @@ void WebSocketBridge::resume_upstream() {
 
 // The upstream has closed, or is lost.
 void WebSocketBridge::on_upstream_end(const SessionEnd& end) {
+  upstream_ends_ = true;
   if (socket_ == nullptr) return;
-  if (client_paused_) {
-    // Its Close frame stands behind what the upstream did not take.
-    client_paused_ = false;
-    socket_->resume();
-  }
+  resume_client();  // its Close frame stands behind what the upstream did not take
   if (end.was_clean) {
     close_client({.code = end.code, .text = end.text, .reason = end.reason});
   } else if (end.code != ws::abnormal) {
@@ -354,7 +361,12 @@ void WebSocketBridge::cut() {
 
 void WebSocketBridge::on_endpoint_down(const upstreams::Endpoint& endpoint) {
   if (upstream_ == nullptr || upstream_->endpoint() != &endpoint) return;
-  if (socket_ != nullptr) close_client(lost("upstream down", "the endpoint is down"));
+  upstream_ends_ = true;
+  resume_upstream();
+  if (socket_ != nullptr) {
+    resume_client();
+    close_client(lost("upstream down", "the endpoint is down"));
+  }
   if (upstream_->in_frame()) {
     upstream_->hang_up();
   } else {

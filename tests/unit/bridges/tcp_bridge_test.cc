@@ -609,6 +609,24 @@ TEST_CASE("tcp bridge: after the upstream's end everything is there, then comes 
   CHECK(read_while_running(scene, *upstream, 100) == "last words");
 }
 
+TEST_CASE("tcp bridge: an upstream that ended inside of a character holds no client up either") {
+  const Server server;
+  Scene scene;
+  scene.target.frames = config::TcpTarget::Frames::text;
+  scene.to(server.address());
+  Client client(scene);
+  const auto upstream = client.open(server);
+  while (!client.socket.paused) {
+    client.send(std::string(64 * 1024, 'x'), MessageType::text);
+    scene.loop.run_until([&] { return true; });
+  }
+  upstream->send("\xc3");
+  upstream->shutdown();
+  scene.loop.run_until([&] { return client.socket.ending.has_value(); });
+  CHECK(client.socket.ending->code == 1014);
+  scene.loop.run_until([&] { return !client.socket.paused; });
+}
+
 TEST_CASE("tcp bridge: an upstream that ended and does not read holds no client up") {
   const Server server;
   Scene scene;

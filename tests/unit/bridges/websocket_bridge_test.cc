@@ -434,6 +434,47 @@ TEST_CASE("a client that is not read since the upstream does not read is read ag
   CHECK(scene.socket.upstream_buffered == 0);
 }
 
+TEST_CASE("a client is not held up by an upstream that has closed without reading") {
+  BridgeScene scene;
+  scene.open();
+  while (!scene.socket.paused) {
+    scene.client_sends(std::string(64 * 1024, 'x'));
+    scene.settle();
+  }
+  scene.server.write(scene.server.peer.close(1000));
+  scene.run([&] { return scene.socket.ending.has_value(); });
+  CHECK_FALSE(scene.socket.paused);
+  scene.client_sends(std::string(64 * 1024, 'x'));  // on its way before it heard of the Close
+  scene.settle();
+  CHECK_FALSE(scene.socket.paused);
+  scene.server.reset();
+  scene.settle();
+  CHECK_FALSE(scene.socket.paused);
+}
+
+TEST_CASE("on_endpoint_down: close, while neither the client nor the upstream reads") {
+  BridgeScene scene([](config::Route&, config::Upstream& upstream) {
+    upstream.on_endpoint_down = config::OnEndpointDown::close;
+    upstream.health_check.emplace().unhealthy_threshold = 1;
+  });
+  scene.open();
+  scene.socket.buffered = scene.route.buffers.high_watermark_bytes + 1;
+  scene.server.write(scene.server.peer.text("one"));
+  while (!scene.socket.paused) {
+    scene.client_sends(std::string(64 * 1024, 'x'));
+    scene.settle();
+  }
+  scene.service->report_check(*scene.service->endpoints()[0], false);
+  scene.run([&] { return scene.socket.ending.has_value(); });
+  scene.server.write(scene.server.peer.text("two"));
+  scene.client_sends("more");
+  scene.settle();
+  CHECK_FALSE(scene.socket.paused);
+  scene.client_ends(1006, "", Initiator::client);
+  scene.wait(scene.route.timeouts.close_ms + 2 * TimerWheel::tick_ms);
+  CHECK(scene.done);
+}
+
 TEST_CASE("on_endpoint_down: close") {
   BridgeScene scene([](config::Route&, config::Upstream& upstream) {
     upstream.on_endpoint_down = config::OnEndpointDown::close;
