@@ -108,6 +108,7 @@ Session::Session(ws::Role role, const SessionContext& context, net::Transport& t
   }
   set_idle_deadline();
   arm(next_deadline());
+  look_at_amount();  // the 101 is there already
 }
 
 Session::~Session() = default;
@@ -559,12 +560,14 @@ void Session::begin_frame(MessageType type, bool message_start, bool message_end
   protocol_.begin_frame(type, message_start, message_end, payload_bytes, transport_.output(),
                         compressed);
   count_deflated(0);
-  if (payload_bytes == 0) end_frame();
   wrote(size_before);
+  if (payload_bytes == 0 && !ended()) end_frame();
 }
 
 void Session::send_payload(Bytes piece) {
   if (ended() || !protocol_.awaits_payload()) return;
+  // What is compressed is in no frame that a Close would have to wait for.
+  if (protocol_.close_sent()) return protocol_.send_payload(piece, transport_.output());
   context_.counters.traffic[to_client].payload_bytes.add(piece.size());
   payload_bytes_[to_client] += piece.size();
   extra().stream.sent_bytes += piece.size();
@@ -572,12 +575,13 @@ void Session::send_payload(Bytes piece) {
   const std::size_t size_before = transport_.output().size();
   protocol_.send_payload(piece, transport_.output());
   count_deflated(piece.size());
+  wrote(size_before);
+  if (ended()) return;  // the transport broke under it
   if (!protocol_.awaits_payload()) {
     end_frame();
   } else if (closing() != nullptr) {
     await_close();  // which stands behind the frame
   }
-  wrote(size_before);
 }
 
 void Session::pass_on(const MessagePiece& piece) {
@@ -623,12 +627,18 @@ void Session::wrote(std::size_t size_before) {
   } else if (size >= gather_bytes) {
     transport_.flush();
     update_buffered();
-  } else if (size > context_.settings.buffers.high_watermark_bytes) {
-    // The kernel may take it all at the end of the turn; whoever has looked by then waits.
-    seen_over_high_ = true;
+  } else if (context_.settings.buffers.high_watermark_bytes < 2 * gather_bytes) {
+    look_at_amount();
   }
   // Whoever put the first of it there has seen to the flush.
   if (size_before == 0) owner_.on_session_wake();
+}
+
+// The kernel may take all of it at the end of the turn; whoever has seen it by then awaits a drain.
+void Session::look_at_amount() {
+  if (transport_.buffered_bytes() > context_.settings.buffers.high_watermark_bytes) {
+    seen_over_high_ = true;
+  }
 }
 
 void Session::send_pong(Bytes payload) {
@@ -740,6 +750,7 @@ void Session::resume(PauseReason reason) {
   if ((pause_reasons_ & reason) == 0 || ended()) return;
   pause_reasons_ = static_cast<std::uint8_t>(pause_reasons_ & ~reason);
   update_reading();
+  if (message_due_ == Tick::never) watch_unfinished_message();  // it had run out meanwhile
   owner_.on_session_wake();
 }
 

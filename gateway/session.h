@@ -297,6 +297,7 @@ class Session final {
   void over_high_watermark();
   void under_low_watermark();
   void tell_drained();
+  void look_at_amount();
 
   void check_pong();
   void look_at_progress();

@@ -329,8 +329,17 @@ TEST_CASE("an unfinished message is not held against a client that we do not rea
   scene.wait(60'000);
   CHECK(scene.session->ready_state() == ReadyState::open);
   scene.resume();
-  scene.receive(bytes.substr(8));
-  CHECK(scene.told() == "text 'Hello'");
+  SUBCASE("it has its time again") {
+    scene.wait(4'000);
+    scene.receive(bytes.substr(8));
+    CHECK(scene.told() == "text 'Hello'");
+    scene.wait(60'000);
+    CHECK(scene.end() == "open");
+  }
+  SUBCASE("and no more than that") {
+    scene.wait(5'000 + 2 * tick);
+    CHECK(scene.client_got() == "close 1008 'timeouts.message'");
+  }
 }
 
 TEST_CASE("a Close frame without an answer is waited for no longer than timeouts.close") {

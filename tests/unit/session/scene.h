@@ -20,14 +20,19 @@ namespace sluice::test {
 
 class Scene final : private Session::Owner {
  public:
-  // `adjust` changes the route before the session begins. Pings are off unless it wants them.
-  explicit Scene(const std::function<void(config::Route&)>& adjust = {}) {
+  // `adjust` changes the route before the session begins. Pings are off unless it wants them. With
+  // `compression` the client has agreed to permessage-deflate, without context takeover.
+  explicit Scene(const std::function<void(config::Route&)>& adjust = {},
+                 ws::CompressionPool* compression = nullptr) {
     route.keepalive.ping_interval_ms = 0;
     if (adjust) adjust(route);
     settings = std::make_unique<SessionSettings>(route);
+    settings->protocol.compression.pool = compression;
     context.emplace(SessionContext{*settings, wheel, counters});
+    ws::Compression agreed;
+    if (compression != nullptr) agreed.use = ws::Compression::Use::deflate;
     session = std::make_unique<Session>(ws::Role::server, *context, transport,
-                                        static_cast<Session::Owner&>(*this));
+                                        static_cast<Session::Owner&>(*this), std::move(agreed));
   }
 
   ~Scene() override { wheel.set(*this, TimerWheel::never); }

@@ -109,6 +109,16 @@ TEST_CASE("who has seen the buffer over the high watermark hears when it is unde
   CHECK(over_then_left(1050) == "|drain");
 }
 
+TEST_CASE("what TLS has encrypted counts for the watermark that somebody has seen") {
+  Scene scene(buffers(config::SlowConsumer::pause));
+  scene.transport.encrypted = 200;
+  while (scene.session->buffered_amount() <= 1000) scene.send(message_98);
+  CHECK(scene.transport.output().size() < 1000);
+  scene.transport.encrypted = 0;
+  scene.turn();
+  CHECK(scene.told() == "drain");
+}
+
 TEST_CASE("the time over the watermark is counted when it ends") {
   Scene scene(buffers(config::SlowConsumer::pause));
   scene.client_stops_reading();

@@ -173,6 +173,32 @@ TEST_CASE("RFC 6455 5.5.2: a pong waits for the end of the frame, and only the l
                                              "2"));
 }
 
+TEST_CASE("what is counted is what is sent, also if the frame's end brings a pong along") {
+  Scene scene(streams);
+  scene.session->begin_frame(MessageType::binary, true, true, 100'000);
+  scene.receive(scene.client.ping("1"));
+  scene.session->send_payload(as_bytes(letters(30'000)));
+  scene.session->send_payload(as_bytes(letters(70'000)));  // so much leaves at once
+  scene.turn();
+  CHECK(scene.transport.taken.size() == 10 + 100'000 + 3);
+  CHECK(scene.out().wire_bytes.get() == scene.transport.taken.size());
+}
+
+TEST_CASE("what is compressed is in no frame that a Close waits for, and renews no deadline") {
+  ws::CompressionPool pool(1 << 20);
+  Scene scene(streams, &pool);
+  scene.session->begin_frame(MessageType::binary, true, true, 1'000);
+  scene.session->send_payload(as_bytes(letters(100)));
+  scene.close();
+  CHECK(scene.out().close_frames.get() == 1);
+  for (int i = 0; i < 6; ++i) {
+    scene.session->send_payload(as_bytes(letters(100)));
+    scene.wait(1'000);
+  }
+  CHECK(scene.end() == "plugin close_timeout 1006 '' unclean");
+  CHECK(scene.out().payload_bytes.get() == 100);
+}
+
 TEST_CASE("no ping is sent in the midst of a frame") {
   Scene scene(streams_with_pings);
   scene.session->begin_frame(MessageType::binary, true, true, 2);
