@@ -35,7 +35,7 @@ LABEL org.opencontainers.image.title="Sluice" \
 # Shared, not static: a security update of OpenSSL is then an update of the base.
 RUN apt-get update -qq \
     && DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes --no-install-recommends \
-        libfmt9 libisal2 libprometheus-cpp-core1.0 libspdlog1.10 libssl3 libuv1 libyaml-cpp0.7 zlib1g > /dev/null \
+        libfmt9 libisal2 libprometheus-cpp-core1.0 libsimdjson14 libspdlog1.10 libssl3 libuv1 libyaml-cpp0.7 zlib1g > /dev/null \
     && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/log/apt /var/log/dpkg.log
 
 COPY --from=build /src/build/release/sluice /usr/bin/sluice

@@ -1,71 +1,44 @@
 #include "base/utf8.h"
 
-#include <cstring>
+#include <simdjson.h>
 
-#include "base/block.h"
+#include <algorithm>
+#include <cstring>
 
 namespace sluice {
 namespace {
 
-std::uint64_t load8(const std::uint8_t* bytes) {
-  std::uint64_t word;
-  std::memcpy(&word, bytes, sizeof(word));
-  return word;
-}
-
-// Four blocks at a time, as long as they are ASCII.
-template <typename Any>
-[[gnu::always_inline]] inline const std::uint8_t* skip_ascii_blocks(const std::uint8_t* at,
-                                                                    const std::uint8_t* end) {
-  constexpr std::ptrdiff_t step = 4 * sizeof(Any);
-  for (; end - at >= step; at += step) {
-    Any seen;
-    std::memcpy(&seen, at, sizeof(Any));
-    for (std::size_t i = 1; i < 4; ++i) {
-      Any next;
-      std::memcpy(&next, at + i * sizeof(Any), sizeof(Any));
-      seen |= next;
-    }
-    if (!is_ascii(bits_of(seen))) break;
-  }
-  return at;
-}
-
-SLUICE_WIDE_BLOCKS const std::uint8_t* skip_ascii_wide(const std::uint8_t* at,
-                                                       const std::uint8_t* end) {
-  return skip_ascii_blocks<WideBlock>(at, end);
-}
+// Up to here the look at ASCII, which is most of what is short, costs less than a call of simdjson.
+constexpr std::ptrdiff_t short_bytes_max = 256;
 
 // The first byte that is not ASCII, or `end`.
 const std::uint8_t* skip_ascii(const std::uint8_t* at, const std::uint8_t* end) {
-  if (end - at >= static_cast<std::ptrdiff_t>(wide_bytes_min) && has_wide_blocks()) {
-    at = skip_ascii_wide(at, end);
+  for (std::uint64_t word; end - at >= 8; at += 8) {
+    std::memcpy(&word, at, sizeof word);
+    if ((word & 0x8080808080808080) != 0) break;
   }
-  at = skip_ascii_blocks<Block>(at, end);
-  while (end - at >= 8 && is_ascii(load8(at))) at += 8;
   while (at != end && *at < 0x80) ++at;
   return at;
 }
 
-// Whether the three bytes are a character of U+1000-U+CFFF or U+E000-U+FFFF: the lead bytes E1-EC,
-// EE and EF, which put no limit of their own on the second byte. Nearly all Chinese, Japanese and
-// Korean text consists of these.
-bool is_plain_three(const std::uint8_t* at) {
-  const std::uint32_t word = static_cast<std::uint32_t>(at[0]) |
-                             static_cast<std::uint32_t>(at[1]) << 8 |
-                             static_cast<std::uint32_t>(at[2]) << 16;
-  return (word & 0xC0C0F0) == 0x8080E0 && at[0] != 0xE0 && at[0] != 0xED;
+// Where the text is cut if its last character is not complete; else `end`.
+const std::uint8_t* last_boundary(const std::uint8_t* at, const std::uint8_t* end) {
+  for (std::ptrdiff_t size = 1; size <= std::min<std::ptrdiff_t>(3, end - at); ++size) {
+    const std::uint8_t byte = end[-size];
+    if ((byte & 0xC0) == 0x80) continue;
+    const std::ptrdiff_t whole = byte < 0xC0 ? 1 : byte < 0xE0 ? 2 : byte < 0xF0 ? 3 : 4;
+    return whole > size ? end - size : end;
+  }
+  return end;
 }
 
-// Greek, Cyrillic, Hebrew, Arabic: any character of two bytes.
-const std::uint8_t* skip_two(const std::uint8_t* at, const std::uint8_t* end) {
-  while (end - at >= 2 && at[0] >= 0xC2 && at[0] <= 0xDF && (at[1] & 0xC0) == 0x80) at += 2;
-  return at;
-}
-
-const std::uint8_t* skip_plain_three(const std::uint8_t* at, const std::uint8_t* end) {
-  while (end - at >= 3 && is_plain_three(at)) at += 3;
-  return at;
+// What is seen to be valid at once. If not all of it is, somebody else says where it fails.
+const std::uint8_t* skip_valid(const std::uint8_t* at, const std::uint8_t* end) {
+  if (end - at <= short_bytes_max) at = skip_ascii(at, end);
+  if (at == end) return at;
+  const std::uint8_t* const boundary = last_boundary(at, end);
+  const auto size = static_cast<std::size_t>(boundary - at);
+  return simdjson::validate_utf8(reinterpret_cast<const char*>(at), size) ? boundary : at;
 }
 
 }  // namespace
@@ -109,13 +82,12 @@ bool Utf8Validator::continue_character(std::uint8_t byte) {
 bool Utf8Validator::feed(Bytes bytes) {
   const std::uint8_t* at = bytes.data();
   const std::uint8_t* const end = at + bytes.size();
-  while (at != end) {
-    if (missing_ != 0) {
-      if (!continue_character(*at++)) return false;
-      continue;
-    }
-    at = skip_two(skip_plain_three(skip_ascii(at, end), end), end);
-    if (at != end && !begin_character(*at++)) return false;
+  while (at != end && missing_ != 0) {
+    if (!continue_character(*at++)) return false;
+  }
+  at = skip_valid(at, end);
+  for (; at != end; ++at) {
+    if (missing_ == 0 ? !begin_character(*at) : !continue_character(*at)) return false;
   }
   return true;
 }

@@ -52,7 +52,8 @@ class Contestants:
         for program in PROGRAMS:
             with contextlib.suppress(Skip):
                 versions[program] = package_version(installed(program))
-        for library in ("libuv1", "libssl3", "zlib1g", "libisal2", "libwebsockets17", "python3-websockets"):
+        for library in ("libuv1", "libssl3", "zlib1g", "libisal2", "libsimdjson14", "libwebsockets17",
+                        "python3-websockets"):
             version = told_by(["dpkg-query", "-W", "-f", "${Package} ${Version}", library])
             versions[library] = version.removeprefix(f"{library} ")
         return {name: version for name, version in versions.items() if version}
