@@ -57,7 +57,8 @@ class Bridge : public Turn::Mortal {
   };
   virtual bool outlives_socket() const { return false; }
   virtual void set_keeper(Keeper&) {}
-  // The process ends now: whatever is left is dropped.
+  // The process ends now, or memory is short: whatever is left is dropped. The socket may be there
+  // still, and ends in this turn.
   virtual void cut() {}
 };
 

@@ -189,10 +189,9 @@ void Connection::end_of_requests() {
   if (!exchange_->held.empty()) return;
   if (exchange_->parser.started()) {
     count_handshake(HandshakeResult::aborted);
-    finish();
-  } else {
-    linger();
+    if (transport_->buffered_bytes() == 0) return finish();
   }
+  linger();  // what it asked for before may still be on its way
 }
 
 void Connection::on_sent() {
@@ -205,6 +204,10 @@ void Connection::on_sent() {
       pump_body();
       break;
     case Phase::reading:
+      // The end of the response before may still be on its way.
+      if (exchange_->kept && !exchange_->parser.started()) {
+        set_deadline(worker_.config().requests.keep_alive_timeout_ms);
+      }
       read_held();
       break;
     case Phase::lingering:
@@ -529,6 +532,9 @@ void Connection::await_next_request() {
 void Connection::give_to_relay(std::unique_ptr<Relay> relay) {
   phase_ = Phase::relaying;
   set_deadline(TimerWheel::never);
+  if (!std::exchange(exchange_->watched, true)) {
+    transport_->set_user_timeout(worker_.wheel(), route_->config.keepalive.tcp_user_timeout_ms);
+  }
   exchange_->relay =
       std::make_unique<RelaySession>(std::move(relay), handshake(), *transport_,
                                      RelaySession::Settings{.buffers = route_->config.buffers,
@@ -583,11 +589,13 @@ void Connection::end_relay() {
 // keeps a connection for nothing. So has one that closed its direction: it may still read, but if
 // the response makes no progress, nobody can tell it from one that is gone.
 void Connection::watch_relayed_client() {
-  if (exchange_->relay->waits_for_client() || peer_ended_) {
-    set_deadline(worker_.config().requests.keep_alive_timeout_ms);
-  } else {
-    set_deadline(TimerWheel::never);
-  }
+  if (!exchange_->relay->waits_for_client() && !peer_ended_) return set_deadline(TimerWheel::never);
+  // What it sends of later requests is no progress.
+  const std::uint32_t taken = transport_->taken_bytes();
+  const bool progress = taken != exchange_->taken_bytes || exchange_->relay->expects_body();
+  if (due_ms() != TimerWheel::never && !progress) return;
+  exchange_->taken_bytes = taken;
+  set_deadline(worker_.config().requests.keep_alive_timeout_ms);
 }
 
 // ---- The bridge's side of the opening handshake
@@ -638,7 +646,8 @@ void Connection::reject_with(http::Response response, HandshakeResult result,
 }
 
 void Connection::answer_plainly(std::unique_ptr<Relay> relay) {
-  if (phase_ != Phase::deciding) return;
+  // The client has left in this very turn; the relay is in the midst of an event of its upstream's.
+  if (phase_ != Phase::deciding) return worker_.turn().retire(std::move(relay));
   count_handshake(HandshakeResult::upstream_refused);
   // What the client sent behind its handshake was meant for a WebSocket.
   exchange_->close_after = true;
@@ -723,6 +732,7 @@ void Connection::open_session(std::vector<http::Header> headers, std::string_vie
                     .tls = transport_->tls_version(),
                     .handshake_us = handshake_us});
   transport_->read(true);
+  if (exchange_->paused) session_->pause(Session::asked);
   if (draining_) session_->drain();
   wake();
 }
@@ -806,11 +816,13 @@ void Connection::set_upstream_buffered(std::size_t app_bytes, std::size_t tls_by
 }
 
 void Connection::pause() {
-  if (session_ != nullptr) session_->pause(Session::asked);
+  if (session_ != nullptr) return session_->pause(Session::asked);
+  if (phase_ == Phase::deciding) exchange_->paused = true;
 }
 
 void Connection::resume() {
-  if (session_ != nullptr) session_->resume(Session::asked);
+  if (session_ != nullptr) return session_->resume(Session::asked);
+  if (phase_ == Phase::deciding) exchange_->paused = false;
 }
 
 // ---- What the session says
@@ -1036,6 +1048,7 @@ std::uint64_t Connection::held_bytes() const {
 void Connection::evict() {
   if (phase_ == Phase::finished) return;
   log::warning("evicted", {{"conn", id()}, {"client", peer_.to_string()}, {"bytes", held_bytes()}});
+  if (bridge_ != nullptr) bridge_->cut();  // or it would go on without us, with all that it holds
   if (session_ != nullptr) {
     session_->abort(metrics::Initiator::gateway, metrics::CloseReason::overload, "memory.budget");
   }

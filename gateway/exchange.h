@@ -53,8 +53,11 @@ struct Exchange final : UpgradeRequest {
   http::RequestParser parser;
   std::uint64_t started_ns = 0;    // of the request's first byte
   std::vector<std::uint8_t> held;  // received, and not looked at before the answer has been sent
+  std::uint32_t taken_bytes = 0;   // by the kernel, when a relay's client last made progress
   bool close_after = false;        // this is the connection's last request
   bool kept = false;               // it was not its first
+  bool watched = false;            // keepalive.tcp_user_timeout is looked at
+  bool paused = false;             // the bridge will not read what comes behind its accept()
   std::optional<http::FileBody> body;
   std::unique_ptr<RelaySession> relay;  // while a relay answers the request
 

@@ -80,6 +80,8 @@ class RelaySession final : private RelayClient {
   bool closes() const { return close_after_; }
   // Whether the session waits for the client: for more of its body, or for it to read.
   bool waits_for_client() const;
+  // More of the request's body has to come.
+  bool expects_body() const { return request_.request.has_body && !body_.ended(); }
   // The whole request was received, and an answer has begun that nobody knows the length of.
   bool streaming() const { return responded_ && open_ended_ && body_.ended(); }
 
@@ -101,8 +103,6 @@ class RelaySession final : private RelayClient {
 
   http::ResponseContext context() const;
   bool put(const http::Response& response);
-  // More of the request's body has to come.
-  bool expects_body() const { return request_.request.has_body && !body_.ended(); }
   void take_body(Bytes bytes);
   void refuse_cut_off_body();
   void update_reading();

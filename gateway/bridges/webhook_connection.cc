@@ -70,6 +70,11 @@ void WebhookConnection::pop() {
   queued_bytes_ -= cost(queue_.front().content.size());
   queue_.pop_front();
   resume_client();
+  if (socket_ == nullptr && !over_) await_last_call();  // there is progress, and no more comes
+}
+
+void WebhookConnection::await_last_call() {
+  last_call_.set(2 * target_.response_timeout_ms + last_retries_ms);
 }
 
 void WebhookConnection::shorten_first(std::size_t bytes) {
@@ -111,7 +116,7 @@ void WebhookConnection::on_close(const CloseEvent& event) {
   socket_ = nullptr;
   paused_ = false;
   if (over_) return;
-  last_call_.set(2 * target_.response_timeout_ms + last_retries_ms);
+  await_last_call();
   wake();
 }
 
@@ -160,7 +165,7 @@ void WebhookConnection::run_out() {
 }
 
 void WebhookConnection::cut() {
-  if (!over_) log_failure("cut off by the end of the process");
+  if (!over_) log_failure("cut off");
   finish();
 }
 

@@ -88,6 +88,7 @@ class WebhookConnection : public Bridge, protected WebhookCall::Owner, private T
   void on_turn_end() override;
   bool client_is_full() const;
   void resume_client();
+  void await_last_call();
   void run_out();
   void log_failure(std::string_view detail) const;
 

@@ -143,7 +143,8 @@ void visit(Keys& keys, Keepalive& keepalive) {
   keys.number({"tcp_user_timeout",
                "Time that sent bytes may stay unacknowledged by the peer's kernel before the "
                "connection is given up. A peer that does not read, and whose kernel says so, is "
-               "not meant. `off` leaves the kernel's own."},
+               "not meant. Where no pings are sent, TCP keep-alives find out. `off` leaves the "
+               "kernel's own."},
               keepalive.tcp_user_timeout_ms, {Unit::milliseconds, 0, 24 * day_ms, "off"});
 }
 

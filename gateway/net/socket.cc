@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cassert>
 #include <cerrno>
 
@@ -194,6 +195,23 @@ void Socket::set_user_timeout(TimerWheel& wheel, std::uint64_t timeout_ms) {
   send_watch_ =
       std::make_unique<SendWatch>(wheel, poll_.fd(), timeout_ms, [this] { on_unanswered(); });
   send_watch_->on_written();  // something may be outstanding already
+  keep_alive(timeout_ms);
+}
+
+// Whom nothing is sent to is asked whether it is still there, four times within the timeout.
+void Socket::keep_alive(std::uint64_t timeout_ms) {
+  const auto seconds = [](std::uint64_t ms) {
+    constexpr std::uint64_t kernel_max = 32'767;
+    return static_cast<int>(std::clamp<std::uint64_t>(ms / 1'000, 1, kernel_max));
+  };
+  const int on = 1;
+  const int idle_s = seconds(timeout_ms / 2);
+  const int interval_s = seconds(timeout_ms / 8);
+  const int probes = 4;
+  setsockopt(poll_.fd(), SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
+  setsockopt(poll_.fd(), IPPROTO_TCP, TCP_KEEPIDLE, &idle_s, sizeof idle_s);
+  setsockopt(poll_.fd(), IPPROTO_TCP, TCP_KEEPINTVL, &interval_s, sizeof interval_s);
+  setsockopt(poll_.fd(), IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof probes);
 }
 
 void Socket::on_unanswered() {

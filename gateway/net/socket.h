@@ -81,6 +81,7 @@ class Socket : public Transport, private uv::Poll::Owner {
   bool read_once();
   void settle();
   void watch();
+  void keep_alive(std::uint64_t timeout_ms);
   bool take_urgent_byte();
 
   // Bits: idle connections are many.

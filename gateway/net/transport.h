@@ -75,7 +75,7 @@ class Transport {
 
   // How long the peer's kernel may leave what is sent from now on unanswered before the stream has
   // failed; 0: as long as ours thinks right. A peer that does not read, and whose kernel says so,
-  // is not meant. The wheel outlives the transport.
+  // is not meant. While nothing is sent our kernel asks. The wheel outlives the transport.
   virtual void set_user_timeout(TimerWheel& wheel, std::uint64_t timeout_ms) = 0;
 
   // How far the peer has come with what was flushed. A system call.

@@ -282,15 +282,19 @@ TEST_CASE("answer_plainly(): a relay serves the client, and the bridge is out of
 }
 
 TEST_CASE("answer_plainly(): a client that goes in the same turn, or before the answer") {
-  for (const bool same_turn : {true, false}) {
-    CAPTURE(same_turn);
+  enum class Goes { after, same_turn, same_turn_first };
+  for (const Goes goes : {Goes::after, Goes::same_turn, Goes::same_turn_first}) {
+    CAPTURE(static_cast<int>(goes));
     House house;
     const auto client = undecided(house);
     const auto answer_plainly = [&] {
       house.script.last->answer_plainly(std::make_unique<ScriptedRelay>(house.relay));
+      CHECK(house.relay.alive == 1);  // who gives it away may be in the midst of its event
     };
-    if (same_turn) {
+    if (goes == Goes::same_turn) {
       house.in_one_turn(answer_plainly, [&] { client->reset(); });
+    } else if (goes == Goes::same_turn_first) {
+      house.in_one_turn_behind([&] { client->reset(); }, answer_plainly);
     } else {
       answer_plainly();
       house.until_told(house.relay, "GET /echo; end");
@@ -301,6 +305,38 @@ TEST_CASE("answer_plainly(): a client that goes in the same turn, or before the 
     CHECK((house.relay.told.empty() || house.relay.told.ends_with("; gone")));
     CHECK(house.relay.alive == 0);
   }
+}
+
+TEST_CASE("a kept connection is not given up while its client reads the end of the last response") {
+  House house([](config::Config& config) { config.requests.keep_alive_timeout_ms = 200; });
+  const std::string large(12'000'000, 'x');  // of which the kernel does not take all
+  house.relay.on_body_end = [&](RelayClient& client) { answer(client, large); };
+  const auto client = house.connect();
+  client->send(plain());
+  std::size_t got = 0;
+  std::string piece(128 * 1024, '\0');
+  ssize_t count = 1;
+  while (got <= large.size() && (count > 0 || (count < 0 && errno == EAGAIN))) {
+    house.loop.run_for(10);
+    count = ::recv(client->fd(), piece.data(), piece.size(), MSG_DONTWAIT);
+    if (count > 0) got += static_cast<std::size_t>(count);
+  }
+  CHECK(got > large.size());
+}
+
+TEST_CASE("a bridge that pauses before it accepts is not told what comes behind the handshake") {
+  House house;
+  house.script.on_open = [](ClientSocket& socket, const UpgradeRequest&) {
+    socket.pause();
+    socket.accept({});
+  };
+  const auto client = house.connect();
+  client->send(upgrade() + house.peer.text("early"));
+  (void)house.head(*client);
+  house.loop.run_for(20);
+  CHECK(house.script.told == "open /echo");
+  house.script.last->resume();
+  house.until_told(house.script, "open /echo; text 'early'");
 }
 
 TEST_CASE("TLS: records that come together are requests in their order") {

@@ -247,6 +247,22 @@ class House {
     timer.start(0);
     until([&] { return done; });
   }
+  // The other way round: the connection hears of its client first.
+  void in_one_turn_behind(const std::function<void()>& client_does,
+                          const std::function<void()>& event) {
+    bool begun = false;
+    bool done = false;
+    const auto hook = loop.loop.at_turn_end([&] {
+      if (std::exchange(begun, true)) return;
+      client_does();
+      loop.loop.post([&] {
+        event();
+        done = true;
+      });
+    });
+    until([&] { return done; });
+    loop.loop.forget(hook);
+  }
   // The bytes that the client gets until the condition on them holds.
   std::string get(ClientEnd& client, const std::function<bool(const std::string&)>& enough) {
     std::string got;
