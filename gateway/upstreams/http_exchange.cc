@@ -205,6 +205,8 @@ struct HttpExchange::State final : private Turn::Entry,
     transport_->output().append(as_bytes(head_));
     append_body(held_);
     if (body_ended_) append_end_of_body();
+    // The head alone may be so much that nothing of the body was asked for.
+    if (request_buffered() > request_.high_watermark_bytes) over_high_ = true;
     transport_->read(!paused_);
     context_.turn.wake(*this);
   }

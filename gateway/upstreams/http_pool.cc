@@ -34,6 +34,7 @@ class Closing final : public Turn::Mortal, private net::Transport::Owner {
 
 void retire(Turn& turn, HttpPool::Idle connection) {
   if (connection.transport == nullptr) return;
+  connection.lease.release();  // the next one may be asked for in this turn
   turn.retire(std::make_unique<Closing>(std::move(connection)));
 }
 

@@ -52,6 +52,10 @@ Result<std::shared_ptr<Upstream>> Registry::on_demand(const std::string& address
   return made;
 }
 
+Registry::Registry() {
+  on_demand_counters_.endpoint->up.set(1);  // nobody has seen one that is down
+}
+
 std::vector<metrics::UpstreamSource> Registry::sources(bool with_on_demand) const {
   std::vector<metrics::UpstreamSource> sources;
   for (const auto& [name, upstream] : upstreams_) {

@@ -19,6 +19,7 @@ namespace sluice::upstreams {
 
 class Registry {
  public:
+  Registry();
   // Makes every upstream of the configuration. Errors name the upstream.
   std::vector<Error> load(const std::map<std::string, config::Upstream>& upstreams);
 

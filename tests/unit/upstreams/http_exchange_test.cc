@@ -461,6 +461,22 @@ TEST_CASE("exchange: a stale connection costs an idempotent request nothing") {
   }
 }
 
+TEST_CASE("exchange: a stale connection does not take the place of the one that follows it") {
+  StaleScene scene;
+  scene.config.connections_max = 1;
+  scene.make_upstream();
+  answer(scene, ok(""));
+  REQUIRE(scene.run(scene.request("GET")) == "200; end");
+  Peer* const stale = &scene.server.last();
+  stale->received.clear();
+  scene.server.on_data = [&](Peer& peer) {
+    if (peer.ended) return;
+    if (&peer != stale) return peer.send(ok("fresh"));
+    peer.close();
+  };
+  CHECK(scene.run(scene.request("GET")) == "200; 'fresh'; end");
+}
+
 TEST_CASE("exchange: the body is sent once more, as long as it is held") {
   struct Case {
     std::size_t bytes;
