@@ -4,6 +4,16 @@
 #include <utility>
 
 namespace sluice::bridges {
+namespace {
+
+std::size_t size_of(const Published& item) {
+  std::size_t size = sizeof(Published) + item.channel.size() + item.id.size() +
+                     item.content.bytes.size() + item.reason.size();
+  for (const auto& [name, value] : item.meta) size += name.size() + value.size();
+  return size;
+}
+
+}  // namespace
 
 Receipt& Receipt::operator+=(const Receipt& other) {
   matched += other.matched;
@@ -77,7 +87,7 @@ Channels::Delivery Channels::publish(std::shared_ptr<const Published> item) {
   if (must_wait(channel, *item)) {
     Delivery delivery;
     delivery.receipt.matched = delivery.receipt.queued = channel.subscribers.size();
-    hold(channel, std::move(item));
+    hold(channel, *item);
     return delivery;
   }
   Delivery delivery = deliver(channel, *item);
@@ -99,23 +109,25 @@ bool Channels::is_known(Channel& channel, const std::string& id) {
 
 bool Channels::must_wait(const Channel& channel, const Published& item) const {
   return item.previous_id && !channel.last_id.empty() && *item.previous_id != channel.last_id &&
-         held_count_ < held_max && held_bytes_ + item.content.bytes.size() <= held_bytes_max;
+         held_count_ < held_max && held_bytes_ + size_of(item) <= held_bytes_max;
 }
 
-void Channels::hold(Channel& channel, std::shared_ptr<const Published> item) {
+// A copy: the others that were published with it need not stay for its sake.
+void Channels::hold(Channel& channel, const Published& item) {
   ++held_count_;
-  held_bytes_ += item->content.bytes.size();
-  channel.held.push_back({std::move(item), wheel_->now_ms() + hold_ms});
+  held_bytes_ += size_of(item);
+  channel.held.push_back(
+      {std::make_shared<const Published>(item), wheel_->now_ms() + hold_ms, channel.last_id});
   if (due_ms() == TimerWheel::never) wheel_->set(*this, wheel_->now_ms() + hold_ms);
 }
 
-std::shared_ptr<const Published> Channels::take_held(Channel& channel, std::size_t place) {
-  const auto held = channel.held.begin() + static_cast<std::ptrdiff_t>(place);
-  auto item = std::move(held->item);
-  channel.held.erase(held);
-  held_bytes_ -= item->content.bytes.size();
+Channels::Held Channels::take_held(Channel& channel, std::size_t place) {
+  const auto found = channel.held.begin() + static_cast<std::ptrdiff_t>(place);
+  Held held = std::move(*found);
+  channel.held.erase(found);
+  held_bytes_ -= size_of(*held.item);
   if (--held_count_ == 0) wheel_->set(*this, TimerWheel::never);
-  return item;
+  return held;
 }
 
 void Channels::release_followers(Channel& channel) {
@@ -124,7 +136,7 @@ void Channels::release_followers(Channel& channel) {
       ++i;
       continue;
     }
-    const auto item = take_held(channel, i);
+    const auto item = take_held(channel, i).item;
     deliver(channel, *item);
     if (item->id.empty()) continue;
     channel.last_id = item->id;
@@ -136,9 +148,11 @@ void Channels::release_followers(Channel& channel) {
 void Channels::on_deadline() {
   for (auto& [name, channel] : channels_) {
     while (!channel.held.empty() && channel.held.front().due_ms <= wheel_->now_ms()) {
-      const auto item = take_held(channel, 0);
-      deliver(channel, *item);
-      if (!item->id.empty()) channel.last_id = item->id;
+      const Held held = take_held(channel, 0);
+      deliver(channel, *held.item);
+      // If others have gone on meanwhile, their followers wait for them, not for this one.
+      const bool is_next = channel.last_id == held.last_id;
+      if (is_next && !held.item->id.empty()) channel.last_id = held.item->id;
       release_followers(channel);
     }
   }

@@ -79,7 +79,7 @@ class Channels final : private TimerWheel::Entry {
   static constexpr std::uint64_t remember_ms = 60'000;
   static constexpr std::size_t remembered_max = 100;               // ids of one channel
   static constexpr std::size_t held_max = 1'000;                   // items of all channels
-  static constexpr std::size_t held_bytes_max = 16 * 1024 * 1024;  // and their contents
+  static constexpr std::size_t held_bytes_max = 16 * 1024 * 1024;  // of their texts
 
   Channels();
   ~Channels() override;
@@ -104,6 +104,7 @@ class Channels final : private TimerWheel::Entry {
   struct Held {
     std::shared_ptr<const Published> item;
     std::uint64_t due_ms;
+    std::string last_id;  // of the channel when the item came
   };
   struct Channel {
     std::map<Subscriber*, std::vector<std::string>> subscribers;
@@ -120,8 +121,8 @@ class Channels final : private TimerWheel::Entry {
 
   bool is_known(Channel& channel, const std::string& id);
   bool must_wait(const Channel& channel, const Published& item) const;
-  void hold(Channel& channel, std::shared_ptr<const Published> item);
-  std::shared_ptr<const Published> take_held(Channel& channel, std::size_t place);
+  void hold(Channel& channel, const Published& item);
+  Held take_held(Channel& channel, std::size_t place);
   void release_followers(Channel& channel);
   Delivery deliver(Channel& channel, const Published& item);
   void arm();
@@ -134,7 +135,7 @@ class Channels final : private TimerWheel::Entry {
   std::size_t held_bytes_ = 0;
 };
 
-// Any thread; lives as long as the gateway.
+// On the admin listener's thread; lives as long as the gateway.
 class Publisher {
  public:
   using Items = std::shared_ptr<const std::vector<Published>>;
@@ -143,6 +144,8 @@ class Publisher {
   void add(uv::Loop& loop, Channels& channels);
   // Calls `done` on `home`'s thread once all workers have answered, never from inside the call.
   void publish(const Items& items, uv::Loop& home, std::function<void(Receipt)> done);
+  // The workers end: what is published from now on reaches nobody.
+  void close() { workers_.clear(); }
 
  private:
   struct Worker {

@@ -103,7 +103,10 @@ TokenTable::Stamp TokenTable::stamp_of(const std::string& file) {
 
 Result<> TokenTable::read_file() {
   const auto text = read_regular_file(file_);
-  if (!text) return tl::unexpected(text.error());
+  if (!text) {
+    seen_ = {};  // it may be well again without having changed
+    return tl::unexpected(text.error());
+  }
   auto tokens = parse_tokens(*text);
   if (!tokens) return tl::unexpected(tokens.error());
   tokens_ = std::move(*tokens);

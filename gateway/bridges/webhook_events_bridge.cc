@@ -199,7 +199,8 @@ bool WebhookEventsBridge::take_accepted(const http::ResponseHead& head) {
     return false;
   }
   progress_ = events_left < sent_events_ || accepted > 0;
-  if (!progress_ && events_left > 0 && is_full()) {
+  const bool all_was_offered = events_left == queue().size();
+  if (!progress_ && events_left > 0 && all_was_offered && is_full()) {
     give_up_invalid("nothing was accepted of all that there is room for");
     return false;
   }
@@ -370,6 +371,7 @@ void WebhookEventsBridge::after_detach() {
   clear_queue();
   replay_events_ = replay_bytes_ = 0;
   if (socket() == nullptr) finish();
+  wake();  // what is buffered has changed
 }
 
 }  // namespace sluice::bridges

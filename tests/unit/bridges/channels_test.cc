@@ -161,6 +161,22 @@ TEST_CASE("an item waits for the one before it for five seconds") {
   CHECK(scene.wheel.size() == 0);
 }
 
+TEST_CASE("an item that came too late, and was held, does not turn its channel back") {
+  Scene scene;
+  Listener listener(scene.channels);
+  listener.subscribe("a", {});
+  scene.follow("1", "0");
+  scene.follow("3", "2");
+  scene.pass(5'100);
+  CHECK(listener.heard == "13");
+  scene.follow("2", "1");  // its publisher tried again
+  scene.follow("4", "3");
+  scene.pass(5'100);
+  CHECK(listener.heard == "1342");
+  scene.follow("5", "4");
+  CHECK(listener.heard == "13425");
+}
+
 TEST_CASE("what is held goes with the last listener") {
   Scene scene;
   {
@@ -219,7 +235,7 @@ TEST_CASE("over the bounds of what is held, items are rather early than lost") {
   large.subscribe("a", {});
   other.follow("0", "-");
   large.heard.clear();
-  const std::string megabyte(1024 * 1024, 'x');
+  const std::string megabyte(1024 * 1024 - 1024, 'x');  // with what else an item takes
   for (int i = 0; i < 17; ++i) {
     other.publish({.channel = "a",
                    .id = std::to_string(i + 1),

@@ -455,6 +455,30 @@ TEST_CASE("what came during a request that accepted nothing is sent at once") {
   CHECK(again.field("Content-Bytes-Replayed") == "2");
 }
 
+TEST_CASE("a backend that takes nothing has not seen what came meanwhile, however much that is") {
+  WebhookScene scene;
+  scene.route.buffers = {.high_watermark_bytes = 1000, .low_watermark_bytes = 100};
+  scene.open_with();
+  scene.say("ab");
+  scene.next();
+  scene.say(std::string(1200, 'c'));
+  CHECK(scene.socket.paused);
+  scene.answer("", "Content-Bytes-Accepted: 0\r\n");
+  CHECK(scene.next().field("Content-Bytes-Replayed") == "2");
+  CHECK(scene.socket.state == ReadyState::open);
+}
+
+TEST_CASE("a request whose head alone is over the watermark has its body") {
+  WebhookScene scene;
+  scene.route.buffers = {.high_watermark_bytes = 64, .low_watermark_bytes = 16};
+  scene.open_with();
+  for (const std::string text : {"a", "b"}) {  // on a connection that is kept
+    scene.say(text);
+    CHECK(scene.next().body == "TEXT 1\r\n" + text + "\r\n");
+    scene.answer("");
+  }
+}
+
 TEST_CASE("a backend that takes nothing of all that there is room for") {
   WebhookScene scene;
   scene.route.buffers = {.high_watermark_bytes = 1000, .low_watermark_bytes = 100};
