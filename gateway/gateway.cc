@@ -46,12 +46,13 @@ void raise_descriptor_limit() {
 
 // For the calling thread. Blocked before libuv gives a signal back to its default, sudden death,
 // with the last handle for it.
-void block_signals() {
+// Of this thread, and of those that it starts from now on.
+void mask_signals(int how) {
   sigset_t ours;
   sigemptyset(&ours);
   sigaddset(&ours, SIGTERM);
   sigaddset(&ours, SIGINT);
-  pthread_sigmask(SIG_BLOCK, &ours, nullptr);
+  pthread_sigmask(how, &ours, nullptr);
 }
 
 double unix_seconds() {
@@ -129,10 +130,15 @@ Gateway::Gateway(config::Config config, std::vector<std::string> plugin_path)
 }
 
 Gateway::~Gateway() {
+  stop_workers();
   join_workers();
 }
 
 // ---- Starting
+
+void Gateway::hold_signals() {
+  mask_signals(SIG_BLOCK);
+}
 
 std::vector<Error> Gateway::load() {
   std::vector<Error> errors;
@@ -185,13 +191,15 @@ void Gateway::open_folders(std::vector<Error>& errors) {
 }
 
 void Gateway::load_upstreams(std::vector<Error>& errors) {
-  for (Error& error : upstreams_.load(config_.upstreams)) errors.push_back(std::move(error));
+  std::vector<Error> own = upstreams_.load(config_.upstreams);
+  const bool loaded = own.empty();
+  for (Error& error : own) errors.push_back(std::move(error));
   if (auto proxies = http::TrustedProxies::parse(config_.trusted_proxies)) {
     trusted_proxies_ = std::move(*proxies);
   } else {
     errors.push_back(proxies.error());
   }
-  if (!errors.empty()) return;
+  if (!loaded) return;  // what targets name may be missing for that
   bool with_token_file = false;
   for (std::uint32_t i = 0; i < config_.routes.size(); ++i) {
     const auto* target = std::get_if<config::TcpTarget>(&config_.routes[i].target);
@@ -242,7 +250,7 @@ std::vector<Error> Gateway::start_workers() {
 
 // The thread's whole life. A plugin's instance is made, used and ended on the same thread.
 void Gateway::run_worker(Thread& thread, std::promise<Result<>> ready) {
-  block_signals();  // they are the main thread's
+  mask_signals(SIG_BLOCK);  // they are the main thread's
   ready.set_value(add_routes(thread));
   thread.loop.run();
   thread.worker.reset();
@@ -251,6 +259,7 @@ void Gateway::run_worker(Thread& thread, std::promise<Result<>> ready) {
     log::error("handles left on a worker's loop", {{"why", closed.error().message}});
     thread.left_handles = true;
   }
+  loop_.post([this] { on_worker_ended(); });
 }
 
 Result<> Gateway::add_routes(Thread& thread) {
@@ -400,7 +409,16 @@ int Gateway::run() {
     signals_.push_back(
         std::make_unique<uv::Signal>(loop_, number, [this, number] { on_signal(number); }));
   }
-  if (checker_ != nullptr) checker_->start(resolve_ms, [] {});
+  mask_signals(SIG_UNBLOCK);  // one that came during the start has waited
+  // Sent by habit, as after rotating logs; each would end us on the spot.
+  for (const auto& [number, name] : {std::pair(SIGHUP, "SIGHUP"), std::pair(SIGUSR1, "SIGUSR1"),
+                                     std::pair(SIGUSR2, "SIGUSR2")}) {
+    signals_.push_back(std::make_unique<uv::Signal>(loop_, number, [name = name] {
+      log::warning("signal",
+                   {{"name", name}, {"why", "nothing is done: a restart reads routes.yaml"}});
+    }));
+  }
+  if (checker_ != nullptr) checker_->start(resolve_ms, {});
   for (const auto& listener : listeners_) listener->start();
   for (const auto* service : {metrics_.get(), admin_.get()}) {
     if (service != nullptr) service->listener->start();
@@ -414,7 +432,7 @@ int Gateway::run() {
   admin_.reset();
   checker_.reset();
   overdue_.reset();
-  block_signals();
+  mask_signals(SIG_BLOCK);
   signals_.clear();
   if (const auto closed = loop_.close(); !closed) {
     log::error("handles left on the main loop", {{"why", closed.error().message}});
@@ -544,7 +562,7 @@ void Gateway::on_accept_error(net::Listener& listener, int error, std::size_t sh
 void Gateway::on_signal(int number) {
   log::info("signal", {{"name", number == SIGTERM ? "SIGTERM" : "SIGINT"}});
   if (draining_.load(std::memory_order_relaxed)) {
-    block_signals();  // a third one would say nothing new
+    mask_signals(SIG_BLOCK);  // a third one would say nothing new
     end_at_once();
   } else {
     begin_shutdown();
@@ -569,7 +587,7 @@ void Gateway::begin_shutdown() {
 }
 
 void Gateway::end_at_once() {
-  if (workers_left_ == 0) return;  // it is ending already
+  if (stopping_) return;  // it is ending already
   overdue_->start(overdue_ms);
   for (const auto& thread : threads_) {
     Worker& worker = *thread->worker;
@@ -586,7 +604,17 @@ void Gateway::abandon() {
 
 void Gateway::on_worker_empty() {
   if (--workers_left_ > 0) return;
-  overload_.reset();  // it posts to the workers
+  overload_.reset();  // it posts to the workers, and so does
+  publisher_.close();
+  stopping_ = true;
+  workers_left_ = threads_.size();
+  overdue_->start(config_.shutdown.drain_timeout_ms + overdue_ms);
+  stop_workers();
+}
+
+// What a plugin does at its end may hold its thread as well: only who has ended is waited for.
+void Gateway::on_worker_ended() {
+  if (--workers_left_ > 0) return;
   overdue_->stop();
   join_workers();
   stop_services();
@@ -605,10 +633,15 @@ void Gateway::stop_services() {
   }
 }
 
+void Gateway::stop_workers() {
+  for (const auto& thread : threads_) {
+    if (thread->thread.joinable()) thread->loop.post([&loop = thread->loop] { loop.stop(); });
+  }
+}
+
 void Gateway::join_workers() {
   for (const auto& thread : threads_) {
     if (!thread->thread.joinable()) continue;
-    thread->loop.post([&thread] { thread->loop.stop(); });
     thread->thread.join();
     left_handles_ = left_handles_ || thread->left_handles;
   }

@@ -44,6 +44,9 @@ class Gateway final : private net::Listener::Owner {
   // Loads the plugins and certificates and opens the folders. Returns everything that is wrong
   // with them.
   std::vector<Error> load();
+  // SIGTERM and SIGINT wait from now on until run() handles them: as process 1 of a container we
+  // would not hear them at all before.
+  static void hold_signals();
   // Makes the plugins' instances. After load(), once.
   std::vector<Error> start_workers();
   // Binds all listeners. Nobody is let in before run().
@@ -86,6 +89,8 @@ class Gateway final : private net::Listener::Owner {
   void on_worker_empty();
   void end_at_once();
   void abandon();
+  void on_worker_ended();
+  void stop_workers();
   void join_workers();
 
   const config::Config config_;
@@ -106,8 +111,9 @@ class Gateway final : private net::Listener::Owner {
   std::map<std::uint32_t, std::shared_ptr<const http::Handler>> folders_;  // by route
   std::vector<std::shared_ptr<const net::TlsContext>> tls_;  // by listener; null: plain
   std::vector<std::unique_ptr<Thread>> threads_;
-  std::size_t workers_left_ = 0;
-  bool left_handles_ = false;  // a loop could not be closed
+  std::size_t workers_left_ = 0;  // that are not empty yet; then, that have not ended yet
+  bool stopping_ = false;         // all are empty
+  bool left_handles_ = false;     // a loop could not be closed
 
   upstreams::Registry upstreams_;
   std::unique_ptr<upstreams::Checker> checker_;

@@ -36,6 +36,7 @@ tl::expected<config::Config, ExitCode> load(const std::string& file) {
 }
 
 int run(const std::string& file) {
+  Gateway::hold_signals();
   auto config = load(file);
   if (!config) return config.error();
   log::open(config->log.level, config->log.format);

@@ -52,6 +52,7 @@ void Overload::look() {
   // otherwise too many would be dropped.
   if (before >= OverloadLevel::shrink) malloc_trim(0);
   const std::uint64_t used = anonymous_memory();
+  if (used == 0) return;  // without a descriptor nobody knows: what holds, holds on
   const OverloadLevel level = next_level(before, used, budget_bytes_);
   if (level != before) report(before, level, used);
   level_.store(level, std::memory_order_relaxed);

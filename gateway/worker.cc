@@ -71,6 +71,11 @@ void Worker::count_connection() {
   shared_.connections.fetch_add(1, std::memory_order_relaxed);
 }
 
+void Worker::forget_connections(std::uint32_t count) {
+  load_.fetch_sub(count, std::memory_order_relaxed);
+  shared_.connections.fetch_sub(count, std::memory_order_relaxed);
+}
+
 void Worker::keep(std::unique_ptr<Connection> connection) {
   connections_.push_back(std::move(connection));
   if (draining_) connections_.back()->drain();
@@ -101,8 +106,7 @@ void Worker::destroy_retired() {
     connections_.back()->set_place(place);
     std::swap(connections_[place], connections_.back());
     connections_.pop_back();
-    load_.fetch_sub(1, std::memory_order_relaxed);
-    shared_.connections.fetch_sub(1, std::memory_order_relaxed);
+    forget_connections(1);
   }
   retired_.clear();
 }
@@ -115,6 +119,7 @@ void Worker::part_with(std::unique_ptr<Bridge> bridge) {
     bridge->cut();
     return turn_.retire(std::move(bridge));
   }
+  count_connection();  // its upstream, and what it holds, are as much as with a client
   Bridge& kept = *bridge;
   kept_.emplace(&kept, std::move(bridge));
   kept.set_keeper(*this);
@@ -125,6 +130,7 @@ void Worker::on_bridge_done(Bridge& bridge) {
   if (found == kept_.end()) return;
   turn_.retire(std::move(found->second));
   kept_.erase(found);
+  forget_connections(1);
 }
 
 // ---- Time
@@ -144,7 +150,10 @@ void Worker::tick() {
   tick_due_ns_ = now_ns + tick_ns;
   wheel_.advance(loop_.now_ms());
   look_at_compression();
-  if (connections_.empty() && kept_.empty() && wheel_.size() == 0) ticker_.stop();
+  if (!connections_.empty() || !kept_.empty() || wheel_.size() != 0) return;
+  compression_.shrink();  // nobody looks at it again until somebody comes
+  counters_.compression_memory_bytes.set(compression_.used_bytes());
+  ticker_.stop();
 }
 
 void Worker::look_at_compression() {
@@ -202,6 +211,7 @@ void Worker::cut() {
   cut_ = true;
   for (const auto& connection : connections_) connection->cut();
   // None of them is looked up any more: it has nobody to tell that it has ended.
+  forget_connections(static_cast<std::uint32_t>(kept_.size()));
   for (auto& [key, bridge] : std::exchange(kept_, {})) {
     bridge->cut();
     turn_.retire(std::move(bridge));

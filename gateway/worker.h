@@ -104,6 +104,7 @@ class Worker final : private Bridge::Keeper {
   void on_bridge_done(Bridge& bridge) override;
 
   void count_connection();
+  void forget_connections(std::uint32_t count);
   void keep(std::unique_ptr<Connection> connection);
   void turn_end();
   bool run_woken();

@@ -22,7 +22,8 @@ int open_reserve() {
 
 // A socket file that nobody listens on any more is left over from a process that was killed.
 bool is_stale(const Address& address) {
-  const int fd = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  // A server whose backlog is full would let us wait.
+  const int fd = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   if (fd < 0) return false;
   const bool refused =
       ::connect(fd, address.raw(), address.raw_size()) != 0 && errno == ECONNREFUSED;

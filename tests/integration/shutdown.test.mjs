@@ -21,6 +21,18 @@ for (const signal of ['SIGTERM', 'SIGINT']) {
   });
 }
 
+test('signals that other servers take for something do nothing, and say so', async () => {
+  await withGateway(echoConfig(), async (gateway) => {
+    const client = await Client.open(gateway.url());
+    for (const signal of ['SIGHUP', 'SIGUSR1', 'SIGUSR2']) {
+      gateway.kill(signal);
+      await gateway.waitLog({ event: 'signal', name: signal });
+    }
+    await client.echoes('still here');
+    await client.close(1000);
+  });
+});
+
 test('every socket gets 1001', async () => {
   await withGateway(echoConfig({ workers: 2 }), async (gateway) => {
     const clients = [];
@@ -171,6 +183,26 @@ test('a plugin that never returns holds nothing up after a second signal or drai
     }
   };
   await Promise.all([endsStuck('1h', 2), endsStuck('100ms', 1)]);
+});
+
+test('a plugin whose end never returns does not hold up ours', async () => {
+  const gateway = await Gateway.start(echoConfig({
+    plugins: { stuck: { library: testPlugin('stuck') } },
+    routes: [{ path: '/stuck', plugin: 'stuck' }],
+    shutdown: { drain_timeout: '100ms' },
+  }));
+  try {
+    const client = await Client.open(gateway.url('/stuck'));
+    client.send('at the end');
+    assert.equal(await client.text(), 'so be it');
+    gateway.kill();
+    assert.equal((await client.end()).code, 1001);
+    assert.deepEqual(await gateway.waitExit(), { code: 1, signal: null });
+    const log = await gateway.waitLog({ event: 'a worker is stuck' });
+    assert.deepEqual([log.workers_left, log.connections], [1, 0]);
+  } finally {
+    gateway.child.kill('SIGKILL');
+  }
 });
 
 test('plain requests under way are answered, kept connections are ended', async () => {

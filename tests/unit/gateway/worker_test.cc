@@ -221,14 +221,18 @@ TEST_CASE("a bridge that still has something to deliver is kept until it says th
   const auto client = house.connect();
   client->send(upgrade() + house.peer.close(1000));
   house.until_told(house.script, "open /echo; close 1000 ''; kept");
+  CHECK(house.worker->load() == 2);  // it counts as a connection: it has an upstream's
   client->close();
-  house.until([&] { return house.worker->load() == 0; });
+  house.until([&] { return house.worker->load() == 1; });
   CHECK(house.script.alive == 1);
   CHECK(house.open.load() == 0);
+  CHECK(house.shared.connections.load() == 1);
   house.script.done();
   CHECK(house.script.alive == 1);  // nobody is destroyed in his own call
   house.script.done();             // a second time
   house.until([&] { return house.script.alive == 0; });
+  CHECK(house.worker->load() == 0);
+  CHECK(house.shared.connections.load() == 0);
 }
 
 TEST_CASE("a bridge that ends while its keeper takes it is done, too") {
@@ -251,6 +255,7 @@ TEST_CASE("a bridge that ends while its keeper takes it is done, too") {
     CHECK(house.script.alive == 1);
   }
   house.until([&] { return house.script.alive == 0; });
+  CHECK(house.worker->load() == 0);
 }
 
 TEST_CASE("drain() waits for the bridges that are kept, and cut() ends them") {
@@ -261,7 +266,8 @@ TEST_CASE("drain() waits for the bridges that are kept, and cut() ends them") {
     const auto client = house.connect();
     client->send(upgrade() + house.peer.close(1000));
     client->shutdown();
-    house.until([&] { return house.worker->load() == 0; });
+    house.until_told(house.script, "open /echo; close 1000 ''; kept");
+    house.until([&] { return house.worker->load() == 1; });
     bool empty = false;
     house.worker->drain(1'000'000, [&] { empty = true; });
     house.loop.run_for(20);
@@ -296,7 +302,8 @@ TEST_CASE("deadlines go on for a bridge that is kept, when there is no connectio
   const auto client = house.connect();
   client->send(upgrade() + house.peer.close(1000));
   client->shutdown();
-  house.until([&] { return house.worker->load() == 0; });
+  house.until_told(house.script, "open /echo; close 1000 ''; kept");
+  house.until([&] { return house.worker->load() == 1; });
   house.loop.run_for(3 * TimerWheel::tick_ms);  // with nothing to wait for
   struct Once final : TimerWheel::Entry {
     void on_deadline() override { fired = true; }
