@@ -24,6 +24,11 @@ constexpr std::array<const char*, direction_count> direction_names = {"client_to
 constexpr std::array<Direction, direction_count> directions = {client_to_upstream,
                                                                upstream_to_client};
 constexpr double us_per_second = 1e6;
+
+// So many routes are all told of, used or not. Each is 13 KB of text, which scrapers fetch every
+// few seconds: of more routes only those are told of that somebody has asked for.
+constexpr std::size_t unused_routes_max = 500;
+
 constexpr double ms_per_second = 1e3;
 
 // The counts of a Histogram at one moment, of one worker or of several.
@@ -91,6 +96,17 @@ class Route {
   }
 
   std::size_t index() const { return index_; }
+
+  // Whether anything was counted for it.
+  bool used() const {
+    const auto is_used = [](const Number& number) { return number.get() != 0; };
+    return std::ranges::any_of(sources_.workers, [&](const WorkerCounters* worker) {
+      const RouteCounters& own = counters(*worker);
+      return std::ranges::any_of(own.handshakes, is_used) ||
+             std::ranges::any_of(own.http_responses, is_used) ||
+             std::ranges::any_of(own.limit_rejections, is_used);
+    });
+  }
 
   // pick(const RouteCounters&) returns the Number to add up; a pointer to a member does as well.
   template <typename Pick>
@@ -229,12 +245,9 @@ class Scrape {
   MetricFamily& begin(MetricType type, const char* name, const char* help);
 
   // The configured routes: what can have a WebSocket.
-  std::vector<Route> routes() const { return routes_until(sources_.route_names.size()); }
+  const std::vector<Route>& routes() const { return routes_; }
   // And the one that stands for "no route".
-  std::vector<Route> routes_and_none() const {
-    return routes_until(sources_.route_names.size() + 1);
-  }
-  std::vector<Route> routes_until(std::size_t end) const;
+  std::vector<Route> routes_and_none() const;
 
   const LiveSockets& live(const Route& route) const { return live_[route.index()]; }
 
@@ -251,11 +264,16 @@ class Scrape {
   void sample_endpoints(MetricFamily& family, SharedNumber EndpointCounters::*number) const;
 
   const Sources& sources_;
+  std::vector<Route> routes_;
   std::vector<LiveSockets> live_;  // by route
   std::vector<MetricFamily> families_;
 };
 
 Scrape::Scrape(const Sources& sources) : sources_(sources), live_(sources.route_names.size()) {
+  const bool all = live_.size() <= unused_routes_max;
+  for (std::size_t i = 0; i < live_.size(); ++i) {
+    if (const Route route(sources_, i); all || route.used()) routes_.push_back(route);
+  }
   look_at_live_sockets();
   add_build();
   add_process();
@@ -800,9 +818,9 @@ MetricFamily& Scrape::begin(MetricType type, const char* name, const char* help)
   return families_.emplace_back(MetricFamily{name, help, type, {}});
 }
 
-std::vector<Route> Scrape::routes_until(std::size_t end) const {
-  std::vector<Route> routes;
-  for (std::size_t i = 0; i < end; ++i) routes.emplace_back(sources_, i);
+std::vector<Route> Scrape::routes_and_none() const {
+  std::vector<Route> routes = routes_;
+  routes.emplace_back(sources_, sources_.route_names.size());
   return routes;
 }
 

@@ -448,6 +448,23 @@ TEST_CASE("a route costs a bounded number of series, and traffic does not add to
   CHECK(series(one) == before);
 }
 
+TEST_CASE("of very many routes only those are written that somebody has asked for") {
+  for (const std::size_t count : {500U, 501U}) {
+    CAPTURE(count);
+    std::vector<std::string> names;
+    for (std::size_t i = 0; i < count; ++i) names.push_back("/" + std::to_string(i));
+    Scene scene(2, names);
+    scene.route(0, 7).handshakes[0].add();
+    scene.route(1, 8).http_responses[1].add();
+    scene.route(1, 9).limit_rejections[0].add();
+    const std::string text = collect(scene.sources);
+    for (const char* used : {"\"/7\"", "\"/8\"", "\"/9\"", "\"none\""}) {
+      CHECK(text.find(used) != std::string::npos);
+    }
+    CHECK((text.find("\"/10\"") != std::string::npos) == (count == 500));
+  }
+}
+
 TEST_CASE("of the ways to close and the close codes only those that happened are written") {
   Scene scene(1, {"/a"});
   const auto count = [&scene](const char* family) {
