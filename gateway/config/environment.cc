@@ -19,6 +19,9 @@ bool is_name(std::string_view text) {
 // What stands for "NAME" or "NAME:-default".
 tl::expected<std::string, std::string> value_of(std::string_view reference,
                                                 const Environment& environment) {
+  if (reference.find("${") != std::string_view::npos) {
+    return tl::unexpected<std::string>("variables cannot stand in each other's defaults");
+  }
   const auto separator = reference.find(":-");
   const std::string name(reference.substr(0, separator));
   if (!is_name(name)) {

@@ -65,7 +65,7 @@ Result<std::string> check_address(std::string_view text) {
   const auto port = std::string(text.substr(colon));
   if (colon == 0) {
     return fail("the host is missing: write 0.0.0.0" + port + " for all interfaces, [::]" + port +
-                " for IPv6 too, or 127.0.0.1" + port + " for this machine only");
+                " for those of IPv6, or 127.0.0.1" + port + " for this machine only");
   }
   return ip_address(text.substr(0, colon), text.substr(colon + 1));
 }
@@ -233,9 +233,19 @@ Result<std::string> check_rewrite(std::string_view text) {
 
 // What frames a message and what opens a WebSocket is between the gateway and the upstream.
 bool is_our_own(std::string_view header) {
-  static constexpr std::string_view ours[] = {"connection", "keep-alive",        "proxy-connection",
-                                              "te",         "trailer",           "upgrade",
-                                              "expect",     "transfer-encoding", "content-length"};
+  static constexpr std::string_view ours[] = {"connection",
+                                              "keep-alive",
+                                              "proxy-connection",
+                                              "te",
+                                              "trailer",
+                                              "upgrade",
+                                              "expect",
+                                              "transfer-encoding",
+                                              "content-length",
+                                              "http2-settings",
+                                              "proxy-authorization",
+                                              "proxy-authenticate",
+                                              "proxy-authentication-info"};
   const auto name = to_lower(header);
   return name.starts_with("sec-websocket-") ||
          std::find(std::begin(ours), std::end(ours), name) != std::end(ours);
@@ -296,6 +306,10 @@ Result<std::string> check_origin(std::string_view text) {
     return fail("expected \"*\", \"null\" or an origin such as https://example.com");
   }
   const auto scheme = std::string_view(lower).substr(0, colon);
+  if (scheme == "ws" || scheme == "wss") {
+    return fail("the origin is the page's: write " +
+                std::string(scheme == "ws" ? "http" : "https") + lower.substr(colon));
+  }
   const auto authority = std::string_view(lower).substr(colon + 3);
   if (authority.find_first_of("/?#") != std::string_view::npos) {
     return fail("an origin has no path: it ends after the host and the port");

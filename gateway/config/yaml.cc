@@ -159,6 +159,8 @@ class Builder final : public YAML::EventHandler {
     if (node.faulty) return false;
     if (node.kind != Node::Kind::scalar) {
       report(node, "a key must be a word");
+    } else if (node.text.find("${") != std::string::npos) {
+      report(node, "variables stand for values, not for keys");
     } else if (node.text == "<<") {
       report(node, "merge keys (<<) are not supported: write the keys out");
     } else if (const auto [first, is_new] = frame.keys.emplace(node.text, node.at.line); !is_new) {
