@@ -78,20 +78,20 @@ void Channels::leave(const std::string& name, Subscriber& subscriber) {
   channels_.erase(found);
 }
 
-Channels::Delivery Channels::publish(std::shared_ptr<const Published> item) {
-  const auto found = channels_.find(item->channel);
+Channels::Delivery Channels::publish(const Published& item) {
+  const auto found = channels_.find(item.channel);
   if (found == channels_.end()) return {};
   Channel& channel = found->second;
-  if (!item->sequenced) return deliver(channel, *item);
-  if (is_known(channel, item->id)) return {};
-  if (must_wait(channel, *item)) {
+  if (!item.sequenced) return deliver(channel, item);
+  if (is_known(channel, item.id)) return {};
+  if (must_wait(channel, item)) {
     Delivery delivery;
     delivery.receipt.matched = delivery.receipt.queued = channel.subscribers.size();
-    hold(channel, *item);
+    hold(channel, item);
     return delivery;
   }
-  Delivery delivery = deliver(channel, *item);
-  if (!item->id.empty()) channel.last_id = item->id;
+  Delivery delivery = deliver(channel, item);
+  if (!item.id.empty()) channel.last_id = item.id;
   release_followers(channel);
   return delivery;
 }
@@ -225,7 +225,7 @@ void Publisher::publish(const Items& items, uv::Loop& home, std::function<void(R
     worker.loop->post([worker, items, count, &home] {
       std::vector<Channels::Delivery> deliveries;
       for (const Published& item : *items) {
-        deliveries.push_back(worker.channels->publish({items, &item}));
+        deliveries.push_back(worker.channels->publish(item));
       }
       // Posted again: by then this turn has ended and what it sent was flushed.
       worker.loop->post([worker, deliveries = std::move(deliveries), count, &home] {

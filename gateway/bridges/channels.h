@@ -92,7 +92,7 @@ class Channels final : private TimerWheel::Entry {
     std::vector<std::uint64_t> sent_to;  // numbers of subscribers
   };
   // Delivers to every subscriber of the item's channel.
-  Delivery publish(std::shared_ptr<const Published> item);
+  Delivery publish(const Published& item);
   Receipt settle(const Delivery& delivery) const;
 
  private:

@@ -35,9 +35,7 @@ class Listener final : public Subscriber {
 struct Scene {
   Scene() { channels.use(wheel); }
 
-  Channels::Delivery publish(Published item) {
-    return channels.publish(std::make_shared<const Published>(std::move(item)));
-  }
+  Channels::Delivery publish(Published item) { return channels.publish(item); }
   Channels::Delivery publish(const std::string& channel, const std::string& text) {
     return publish({.channel = channel, .content = {GripMessageType::text, text}});
   }

@@ -761,7 +761,7 @@ struct GripScene : WebhookScene {
     answer(events, fields);
   }
   Receipt publish(Published item) {
-    const auto delivery = channels.publish(std::make_shared<const Published>(std::move(item)));
+    const auto delivery = channels.publish(item);
     return channels.settle(delivery);
   }
   Receipt publish(const std::string& channel, const std::string& text) {
