@@ -56,6 +56,8 @@ class Bridge : public Turn::Mortal {
     ~Keeper() = default;
   };
   virtual bool outlives_socket() const { return false; }
+  // Then: bytes that wait for the upstream.
+  virtual std::uint64_t held_bytes() const { return 0; }
   virtual void set_keeper(Keeper&) {}
   // The process ends now, or memory is short: whatever is left is dropped. The socket may be there
   // still, and ends in this turn.

@@ -205,7 +205,7 @@ void Connection::on_sent() {
       break;
     case Phase::reading:
       // The end of the response before may still be on its way.
-      if (exchange_->kept && !exchange_->parser.started()) {
+      if (answers()) {
         set_deadline(worker_.config().requests.keep_alive_timeout_ms);
       }
       read_held();
@@ -317,7 +317,7 @@ void Connection::handle_request() {
     refuse(HandshakeResult::bad_request, 421, "this connection was made for another host");
   } else if (worker_.draining()) {
     refuse_for_now(HandshakeResult::draining, "shutting down");
-  } else if (worker_.is_full()) {
+  } else if (worker_.is_full() && !exchange_->kept) {  // who is in, is in
     refuse_over_limit(metrics::Limit::process_connections, "max_connections");
   } else if (admission_ == Admission::over_limit) {
     refuse_over_limit(metrics::Limit::client_connections, "clients.max_connections_per_ip");
@@ -532,8 +532,9 @@ void Connection::await_next_request() {
 void Connection::give_to_relay(std::unique_ptr<Relay> relay) {
   phase_ = Phase::relaying;
   set_deadline(TimerWheel::never);
-  if (!std::exchange(exchange_->watched, true)) {
-    transport_->set_user_timeout(worker_.wheel(), route_->config.keepalive.tcp_user_timeout_ms);
+  const std::uint64_t timeout_ms = route_->config.keepalive.tcp_user_timeout_ms;
+  if (std::exchange(exchange_->user_timeout_ms, timeout_ms) != timeout_ms) {
+    transport_->set_user_timeout(worker_.wheel(), timeout_ms);
   }
   exchange_->relay =
       std::make_unique<RelaySession>(std::move(relay), handshake(), *transport_,
@@ -591,11 +592,24 @@ void Connection::end_relay() {
 void Connection::watch_relayed_client() {
   if (!exchange_->relay->waits_for_client() && !peer_ended_) return set_deadline(TimerWheel::never);
   // What it sends of later requests is no progress.
-  const std::uint32_t taken = transport_->taken_bytes();
-  const bool progress = taken != exchange_->taken_bytes || exchange_->relay->expects_body();
-  if (due_ms() != TimerWheel::never && !progress) return;
-  exchange_->taken_bytes = taken;
+  const std::uint32_t moved = transport_->taken_bytes() + exchange_->relay->body_bytes();
+  if (due_ms() != TimerWheel::never && moved == exchange_->moved_bytes) return;
+  exchange_->moved_bytes = moved;
   set_deadline(worker_.config().requests.keep_alive_timeout_ms);
+}
+
+// Whether a response is on its way, or its end.
+bool Connection::answers() const {
+  return phase_ == Phase::responding || phase_ == Phase::relaying ||
+         (phase_ == Phase::reading && exchange_->kept && !exchange_->parser.started());
+}
+
+// Whether the client has taken some of what waits for it since it was last asked. Of what the
+// kernel has, it tells late: after half of it.
+bool Connection::reads_slowly() {
+  if (transport_->buffered_bytes() == 0) return false;
+  const std::uint64_t acknowledged = transport_->progress().acknowledged_bytes;
+  return std::exchange(exchange_->acknowledged_bytes, acknowledged) != acknowledged;
 }
 
 // ---- The bridge's side of the opening handshake
@@ -891,6 +905,9 @@ void Connection::set_deadline(std::uint64_t delay_ms) {
 }
 
 void Connection::on_deadline() {
+  if (answers() && reads_slowly()) {
+    return set_deadline(worker_.config().requests.keep_alive_timeout_ms);
+  }
   switch (phase_) {
     case Phase::securing:
       count_tls(TlsResult::timeout);
@@ -1076,7 +1093,10 @@ void Connection::conclude() {
   route_->open->fetch_sub(1, std::memory_order_relaxed);
   if (auto bridge = std::move(bridge_); bridge != nullptr) {
     bridge->on_close(event);
-    worker_.part_with(std::move(bridge));
+    if (worker_.part_with(std::move(bridge))) {  // which has our place then
+      counted_ = false;
+      worker_.forget_connections(1);
+    }
   }
   if (session_ == nullptr) return;
   session_.reset();

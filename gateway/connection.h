@@ -59,6 +59,9 @@ class Connection final : private RelaySession::Owner, private Session::Owner, pr
   // Drops it, since memory is short.
   void evict();
 
+  // Whether it counts for max_connections: not if a bridge that outlives its socket does.
+  bool counted() const { return counted_; }
+
   // Where the worker keeps it.
   std::size_t place() const { return place_; }
   void set_place(std::size_t place) { place_ = static_cast<std::uint32_t>(place); }
@@ -165,6 +168,8 @@ class Connection final : private RelaySession::Owner, private Session::Owner, pr
   void follow_relay();
   void end_relay();
   void watch_relayed_client();
+  bool answers() const;
+  bool reads_slowly();
 
   void flush();
   void wake();
@@ -188,6 +193,7 @@ class Connection final : private RelaySession::Owner, private Session::Owner, pr
   Admission admission_;
   // Bits: idle connections are many.
   bool counted_open_ : 1 = false;  // among its client's WebSockets
+  bool counted_ : 1 = true;        // among the process's connections
   bool waking_ : 1 = false;        // turn_end() is due
   bool draining_ : 1 = false;
   bool peer_ended_ : 1 = false;

@@ -53,11 +53,12 @@ struct Exchange final : UpgradeRequest {
   http::RequestParser parser;
   std::uint64_t started_ns = 0;    // of the request's first byte
   std::vector<std::uint8_t> held;  // received, and not looked at before the answer has been sent
-  std::uint32_t taken_bytes = 0;   // by the kernel, when a relay's client last made progress
-  bool close_after = false;        // this is the connection's last request
-  bool kept = false;               // it was not its first
-  bool watched = false;            // keepalive.tcp_user_timeout is looked at
-  bool paused = false;             // the bridge will not read what comes behind its accept()
+  std::uint32_t moved_bytes = 0;   // of a relay's, when its client last made progress; modulo 2^32
+  std::uint64_t acknowledged_bytes = 0;  // when a client that reads slowly was last asked
+  std::uint64_t user_timeout_ms = 0;     // keepalive.tcp_user_timeout, as the transport has it
+  bool close_after = false;              // this is the connection's last request
+  bool kept = false;                     // it was not its first
+  bool paused = false;                   // the bridge will not read what comes behind its accept()
   std::optional<http::FileBody> body;
   std::unique_ptr<RelaySession> relay;  // while a relay answers the request
 

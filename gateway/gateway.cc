@@ -137,7 +137,7 @@ Gateway::~Gateway() {
 // ---- Starting
 
 void Gateway::hold_signals() {
-  mask_signals(SIG_BLOCK);
+  if (getpid() == 1) mask_signals(SIG_BLOCK);
 }
 
 std::vector<Error> Gateway::load() {
@@ -410,9 +410,12 @@ int Gateway::run() {
         std::make_unique<uv::Signal>(loop_, number, [this, number] { on_signal(number); }));
   }
   mask_signals(SIG_UNBLOCK);  // one that came during the start has waited
-  // Sent by habit, as after rotating logs; each would end us on the spot.
+  // Sent by habit, as after rotating logs; each would end us on the spot. A terminal that is closed
+  // means the end, too.
+  const bool on_terminal = isatty(STDERR_FILENO) != 0;
   for (const auto& [number, name] : {std::pair(SIGHUP, "SIGHUP"), std::pair(SIGUSR1, "SIGUSR1"),
                                      std::pair(SIGUSR2, "SIGUSR2")}) {
+    if (number == SIGHUP && on_terminal) continue;
     signals_.push_back(std::make_unique<uv::Signal>(loop_, number, [name = name] {
       log::warning("signal",
                    {{"name", name}, {"why", "nothing is done: a restart reads routes.yaml"}});
@@ -587,8 +590,8 @@ void Gateway::begin_shutdown() {
 }
 
 void Gateway::end_at_once() {
-  if (stopping_) return;  // it is ending already
   overdue_->start(overdue_ms);
+  if (stopping_) return;  // there is nothing to cut any more
   for (const auto& thread : threads_) {
     Worker& worker = *thread->worker;
     thread->loop.post([&worker] { worker.cut(); });
@@ -608,7 +611,6 @@ void Gateway::on_worker_empty() {
   publisher_.close();
   stopping_ = true;
   workers_left_ = threads_.size();
-  overdue_->start(config_.shutdown.drain_timeout_ms + overdue_ms);
   stop_workers();
 }
 

@@ -44,7 +44,7 @@ class Gateway final : private net::Listener::Owner {
   // Loads the plugins and certificates and opens the folders. Returns everything that is wrong
   // with them.
   std::vector<Error> load();
-  // SIGTERM and SIGINT wait from now on until run() handles them: as process 1 of a container we
+  // As process 1 of a container: SIGTERM and SIGINT wait from now on until run() handles them. We
   // would not hear them at all before.
   static void hold_signals();
   // Makes the plugins' instances. After load(), once.

@@ -27,12 +27,16 @@ void print_errors(const std::vector<Error>& errors) {
 }
 
 // Says on stderr what is wrong with the file, every line of it with its place.
+ExitCode report(const config::Diagnostics& diagnostics, const std::string& file) {
+  const std::string text = config::read_file(file).value_or("");
+  std::fputs(config::render(diagnostics, text).c_str(), stderr);
+  return usage_failure;
+}
+
 tl::expected<config::Config, ExitCode> load(const std::string& file) {
   auto loaded = config::load_file(file);
-  if (loaded) return std::move(*loaded);
-  const std::string text = config::read_file(file).value_or("");
-  std::fputs(config::render(loaded.error(), text).c_str(), stderr);
-  return tl::unexpected(usage_failure);
+  if (!loaded) return tl::unexpected(report(loaded.error(), file));
+  return std::move(*loaded);
 }
 
 int run(const std::string& file) {
@@ -68,13 +72,13 @@ int check(const std::string& file) {
 }
 
 int healthcheck(const std::string& file) {
-  const auto config = load(file);
-  if (!config) return config.error();
-  if (config->metrics_address.empty()) {
+  const auto address = config::load_metrics_address(file);
+  if (!address) return report(address.error(), file);
+  if (address->empty()) {
     std::fprintf(stderr, "sluice: %s has no metrics.address to ask\n", file.c_str());
     return usage_failure;
   }
-  if (const auto health = admin::check_health(config->metrics_address); !health) {
+  if (const auto health = admin::check_health(*address); !health) {
     print_errors({health.error()});
     return runtime_failure;
   }

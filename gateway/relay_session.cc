@@ -64,6 +64,7 @@ void RelaySession::take_body(Bytes bytes) {
       if (responded_) return abort_response(step.error);
       return refuse(http::refusal(400, step.error), step.error);
     }
+    body_bytes_ += static_cast<std::uint32_t>(step.payload.size());
     if (!step.payload.empty()) relay_->on_body(step.payload);
     if (step.end) relay_->on_body_end(body_.trailers());
     if (bytes.empty()) break;

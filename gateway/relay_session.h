@@ -80,8 +80,8 @@ class RelaySession final : private RelayClient {
   bool closes() const { return close_after_; }
   // Whether the session waits for the client: for more of its body, or for it to read.
   bool waits_for_client() const;
-  // More of the request's body has to come.
-  bool expects_body() const { return request_.request.has_body && !body_.ended(); }
+  // Of the request's body, that have come so far; modulo 2^32.
+  std::uint32_t body_bytes() const { return body_bytes_; }
   // The whole request was received, and an answer has begun that nobody knows the length of.
   bool streaming() const { return responded_ && open_ended_ && body_.ended(); }
 
@@ -103,6 +103,8 @@ class RelaySession final : private RelayClient {
 
   http::ResponseContext context() const;
   bool put(const http::Response& response);
+  // More of the request's body has to come.
+  bool expects_body() const { return request_.request.has_body && !body_.ended(); }
   void take_body(Bytes bytes);
   void refuse_cut_off_body();
   void update_reading();
@@ -121,6 +123,7 @@ class RelaySession final : private RelayClient {
   std::string why_broken_;
   bool started_ = false;
   bool body_paused_ = false;
+  std::uint32_t body_bytes_ = 0;
   bool responded_ = false;   // the final head is out
   bool chunked_ = false;     // the response
   bool open_ended_ = false;  // it, too: its length is not known

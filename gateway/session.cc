@@ -750,7 +750,7 @@ void Session::resume(PauseReason reason) {
   if ((pause_reasons_ & reason) == 0 || ended()) return;
   pause_reasons_ = static_cast<std::uint8_t>(pause_reasons_ & ~reason);
   update_reading();
-  if (message_due_ == Tick::never) watch_unfinished_message();  // it had run out meanwhile
+  if (pause_reasons_ == 0) watch_unfinished_message();  // meanwhile it could not go on
   owner_.on_session_wake();
 }
 

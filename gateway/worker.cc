@@ -105,24 +105,25 @@ void Worker::destroy_retired() {
     const std::size_t place = connection->place();
     connections_.back()->set_place(place);
     std::swap(connections_[place], connections_.back());
+    if (connections_.back()->counted()) forget_connections(1);
     connections_.pop_back();
-    forget_connections(1);
   }
   retired_.clear();
 }
 
 // ---- Bridges that outlive their sockets
 
-void Worker::part_with(std::unique_ptr<Bridge> bridge) {
-  if (!bridge->outlives_socket()) return turn_.retire(std::move(bridge));
-  if (cut_) {
-    bridge->cut();
-    return turn_.retire(std::move(bridge));
+bool Worker::part_with(std::unique_ptr<Bridge> bridge) {
+  if (!bridge->outlives_socket() || cut_) {
+    if (bridge->outlives_socket()) bridge->cut();
+    turn_.retire(std::move(bridge));
+    return false;
   }
   count_connection();  // its upstream, and what it holds, are as much as with a client
   Bridge& kept = *bridge;
   kept_.emplace(&kept, std::move(bridge));
   kept.set_keeper(*this);
+  return true;
 }
 
 void Worker::on_bridge_done(Bridge& bridge) {
@@ -180,6 +181,25 @@ void Worker::shrink() {
   buffers_.pool.trim();
 }
 
+// Whose clients have gone goes first. Returns what they held.
+std::uint64_t Worker::cut_kept(std::uint64_t bytes) {
+  std::uint64_t freed = 0;
+  for (auto at = kept_.begin(); at != kept_.end() && freed < bytes;) {
+    const std::uint64_t held = at->second->held_bytes();
+    if (held < evicted_bytes_min) {
+      ++at;
+      continue;
+    }
+    freed += held;
+    counters_.evicted.add();
+    at->second->cut();
+    turn_.retire(std::move(at->second));
+    at = kept_.erase(at);
+    forget_connections(1);
+  }
+  return freed;
+}
+
 void Worker::evict(std::uint64_t bytes) {
   std::vector<std::pair<std::uint64_t, Connection*>> slow;
   for (const auto& connection : connections_) {
@@ -187,7 +207,7 @@ void Worker::evict(std::uint64_t bytes) {
     if (held >= evicted_bytes_min) slow.emplace_back(held, connection.get());
   }
   std::ranges::sort(slow, std::greater<>());
-  std::uint64_t freed = 0;
+  std::uint64_t freed = cut_kept(bytes);
   for (const auto& [held, connection] : slow) {
     if (freed >= bytes) break;
     freed += held;
@@ -219,8 +239,9 @@ void Worker::cut() {
 }
 
 void Worker::report_if_empty() {
-  // A connection may still be under way to us.
-  if (!draining_ || load() != 0 || !kept_.empty() || !on_empty_) return;
+  // A connection may still be under way to us, and one that lingers may count no more.
+  const bool empty = load() == 0 && connections_.empty() && kept_.empty();
+  if (!draining_ || !empty || !on_empty_) return;
   drain_deadline_.reset();
   const auto on_empty = std::move(on_empty_);
   on_empty_ = nullptr;

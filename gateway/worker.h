@@ -68,7 +68,8 @@ class Worker final : private Bridge::Keeper {
   void drain(std::uint64_t timeout_ms, std::function<void()> on_empty);
   // Gives back to the system what is kept for reuse.
   void shrink();
-  // Drops the clients for which the most bytes wait, until `bytes` are free or none has many.
+  // Drops bridges whose clients have gone, then the clients for which the most bytes wait, until
+  // `bytes` are free or none has many.
   void evict(std::uint64_t bytes);
   // Ends a drain now.
   void cut();
@@ -76,8 +77,10 @@ class Worker final : private Bridge::Keeper {
   // ---- For connections
   void wake(Connection& connection) { woken_.push_back(&connection); }
   void retire(Connection& connection) { retired_.push_back(&connection); }
-  // Takes a bridge whose socket has closed, until it has delivered what there was.
-  void part_with(std::unique_ptr<Bridge> bridge);
+  // Takes a bridge whose socket has closed, until it has delivered what there was. False if there
+  // was nothing; else it counts as a connection as long.
+  bool part_with(std::unique_ptr<Bridge> bridge);
+  void forget_connections(std::uint32_t count);
   Turn& turn() { return turn_; }
   uv::Loop& loop() { return loop_; }
   TimerWheel& wheel() { return wheel_; }
@@ -104,7 +107,7 @@ class Worker final : private Bridge::Keeper {
   void on_bridge_done(Bridge& bridge) override;
 
   void count_connection();
-  void forget_connections(std::uint32_t count);
+  std::uint64_t cut_kept(std::uint64_t bytes);
   void keep(std::unique_ptr<Connection> connection);
   void turn_end();
   bool run_woken();

@@ -90,10 +90,21 @@ Channels::Delivery Channels::publish(const Published& item) {
     hold(channel, item);
     return delivery;
   }
-  Delivery delivery = deliver(channel, item);
-  if (!item.id.empty()) channel.last_id = item.id;
+  // One that comes behind those that did not wait for it any more: nobody follows it.
+  if (is_late(channel, item)) return deliver(channel, item);
+  Delivery delivery = deliver_next(channel, item);
   release_followers(channel);
   return delivery;
+}
+
+// Those behind it may follow.
+Channels::Delivery Channels::deliver_next(Channel& channel, const Published& item) {
+  if (!item.id.empty()) {
+    channel.last_id = item.id;
+    const auto remembered = std::ranges::find(channel.remembered, item.id, &Remembered::id);
+    if (remembered != channel.remembered.end()) remembered->delivered = true;
+  }
+  return deliver(channel, item);
 }
 
 // Whether the id came before; from now on it did.
@@ -103,31 +114,37 @@ bool Channels::is_known(Channel& channel, const std::string& id) {
   while (!ids.empty() && ids.front().until_ms <= wheel_->now_ms()) ids.pop_front();
   if (std::ranges::find(ids, id, &Remembered::id) != ids.end()) return true;
   if (ids.size() >= remembered_max) ids.pop_front();
-  ids.push_back({id, wheel_->now_ms() + remember_ms});
+  ids.push_back({id, wheel_->now_ms() + remember_ms, false});
   return false;
+}
+
+bool Channels::is_late(const Channel& channel, const Published& item) {
+  if (!item.previous_id || *item.previous_id == channel.last_id) return false;
+  const auto before = std::ranges::find(channel.remembered, *item.previous_id, &Remembered::id);
+  return before != channel.remembered.end() && before->delivered;
 }
 
 bool Channels::must_wait(const Channel& channel, const Published& item) const {
   return item.previous_id && !channel.last_id.empty() && *item.previous_id != channel.last_id &&
-         held_count_ < held_max && held_bytes_ + size_of(item) <= held_bytes_max;
+         !is_late(channel, item) && held_count_ < held_max &&
+         held_bytes_ + size_of(item) <= held_bytes_max;
 }
 
 // A copy: the others that were published with it need not stay for its sake.
 void Channels::hold(Channel& channel, const Published& item) {
   ++held_count_;
   held_bytes_ += size_of(item);
-  channel.held.push_back(
-      {std::make_shared<const Published>(item), wheel_->now_ms() + hold_ms, channel.last_id});
+  channel.held.push_back({std::make_shared<const Published>(item), wheel_->now_ms() + hold_ms});
   if (due_ms() == TimerWheel::never) wheel_->set(*this, wheel_->now_ms() + hold_ms);
 }
 
-Channels::Held Channels::take_held(Channel& channel, std::size_t place) {
-  const auto found = channel.held.begin() + static_cast<std::ptrdiff_t>(place);
-  Held held = std::move(*found);
-  channel.held.erase(found);
-  held_bytes_ -= size_of(*held.item);
+std::shared_ptr<const Published> Channels::take_held(Channel& channel, std::size_t place) {
+  const auto held = channel.held.begin() + static_cast<std::ptrdiff_t>(place);
+  auto item = std::move(held->item);
+  channel.held.erase(held);
+  held_bytes_ -= size_of(*item);
   if (--held_count_ == 0) wheel_->set(*this, TimerWheel::never);
-  return held;
+  return item;
 }
 
 void Channels::release_followers(Channel& channel) {
@@ -136,10 +153,9 @@ void Channels::release_followers(Channel& channel) {
       ++i;
       continue;
     }
-    const auto item = take_held(channel, i).item;
-    deliver(channel, *item);
+    const auto item = take_held(channel, i);
+    deliver_next(channel, *item);
     if (item->id.empty()) continue;
-    channel.last_id = item->id;
     i = 0;  // whoever waits for this one may stand anywhere
   }
 }
@@ -148,11 +164,7 @@ void Channels::release_followers(Channel& channel) {
 void Channels::on_deadline() {
   for (auto& [name, channel] : channels_) {
     while (!channel.held.empty() && channel.held.front().due_ms <= wheel_->now_ms()) {
-      const Held held = take_held(channel, 0);
-      deliver(channel, *held.item);
-      // If others have gone on meanwhile, their followers wait for them, not for this one.
-      const bool is_next = channel.last_id == held.last_id;
-      if (is_next && !held.item->id.empty()) channel.last_id = held.item->id;
+      deliver_next(channel, *take_held(channel, 0));
       release_followers(channel);
     }
   }

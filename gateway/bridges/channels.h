@@ -100,11 +100,11 @@ class Channels final : private TimerWheel::Entry {
   struct Remembered {
     std::string id;
     std::uint64_t until_ms;
+    bool delivered;  // and not only held
   };
   struct Held {
     std::shared_ptr<const Published> item;
     std::uint64_t due_ms;
-    std::string last_id;  // of the channel when the item came
   };
   struct Channel {
     std::map<Subscriber*, std::vector<std::string>> subscribers;
@@ -120,10 +120,12 @@ class Channels final : private TimerWheel::Entry {
   void leave(const std::string& name, Subscriber& subscriber);
 
   bool is_known(Channel& channel, const std::string& id);
+  static bool is_late(const Channel& channel, const Published& item);
   bool must_wait(const Channel& channel, const Published& item) const;
   void hold(Channel& channel, const Published& item);
-  Held take_held(Channel& channel, std::size_t place);
+  std::shared_ptr<const Published> take_held(Channel& channel, std::size_t place);
   void release_followers(Channel& channel);
+  Delivery deliver_next(Channel& channel, const Published& item);
   Delivery deliver(Channel& channel, const Published& item);
   void arm();
 

@@ -87,6 +87,9 @@ class TcpBridge final : public Bridge,
   void on_close(const CloseEvent& event) override;
 
   bool outlives_socket() const override { return transport_ != nullptr && !is_delivered(); }
+  std::uint64_t held_bytes() const override {
+    return transport_ == nullptr ? 0 : transport_->buffered_bytes();
+  }
   void set_keeper(Keeper& keeper) override { keeper_ = &keeper; }
   void cut() override;
 

@@ -77,11 +77,13 @@ std::string TokenTable::address_of(std::string_view token, std::uint64_t now_ms)
   const std::lock_guard lock(mutex_);
   if (now_ms >= next_look_ms_) {
     next_look_ms_ = now_ms + look_interval_ms;
-    if (const Stamp stamp = stamp_of(file_); stamp != seen_) {
+    const Stamp stamp = stamp_of(file_);
+    const bool changed = stamp != seen_;
+    if (changed || unreadable_) {
       seen_ = stamp;
       if (const auto read = read_file(); read) {
         log::info("token file read", {{"file", file_}, {"tokens", tokens_.size()}});
-      } else {
+      } else if (changed) {
         log::warning("token file not read",
                      {{"file", file_}, {"why", read.error().message}, {"kept", tokens_.size()}});
       }
@@ -103,10 +105,8 @@ TokenTable::Stamp TokenTable::stamp_of(const std::string& file) {
 
 Result<> TokenTable::read_file() {
   const auto text = read_regular_file(file_);
-  if (!text) {
-    seen_ = {};  // it may be well again without having changed
-    return tl::unexpected(text.error());
-  }
+  unreadable_ = !text;  // it may be well again without having changed
+  if (!text) return tl::unexpected(text.error());
   auto tokens = parse_tokens(*text);
   if (!tokens) return tl::unexpected(tokens.error());
   tokens_ = std::move(*tokens);

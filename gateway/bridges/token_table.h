@@ -60,6 +60,7 @@ class TokenTable {
   std::mutex mutex_;  // guards what follows
   Tokens tokens_;     // of the file's last good state
   Stamp seen_;        // of the state that was looked at last, good or not
+  bool unreadable_ = false;
   std::uint64_t next_look_ms_ = 0;
 };
 

@@ -81,6 +81,7 @@ void WebhookConnection::shorten_first(std::size_t bytes) {
   queue_.front().content.erase(0, bytes);
   queued_bytes_ -= bytes;
   resume_client();
+  if (socket_ == nullptr && !over_) await_last_call();
 }
 
 void WebhookConnection::clear_queue() {
@@ -164,9 +165,14 @@ void WebhookConnection::run_out() {
   finish();
 }
 
+// Of a client that is there the service still hears the end.
 void WebhookConnection::cut() {
-  if (!over_) log_failure("cut off");
-  finish();
+  if (over_) return;
+  log_failure("cut off");
+  if (!is_open()) return finish();
+  call_.cancel();
+  clear_queue();
+  on_queue_dropped();
 }
 
 // There is no client any more whose record could tell.

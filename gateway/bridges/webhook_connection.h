@@ -22,6 +22,7 @@ class WebhookConnection : public Bridge, protected WebhookCall::Owner, private T
  public:
   // The bridge outlives its socket until what the client said has been delivered, or cannot be.
   bool outlives_socket() const final { return !over_; }
+  std::uint64_t held_bytes() const final { return queued_bytes_; }
   void set_keeper(Keeper& keeper) final { keeper_ = &keeper; }
   void cut() final;
 
@@ -38,6 +39,8 @@ class WebhookConnection : public Bridge, protected WebhookCall::Owner, private T
   virtual void on_turn() = 0;
   // The client has gone: queues what the backend shall hear of that, unless the bridge is over.
   virtual void on_client_gone(const CloseEvent& event) = 0;
+  // The queue was emptied and the call cancelled, in the midst of whatever it was.
+  virtual void on_queue_dropped() {}
 
   // ---- The queue
   struct Waiting {

@@ -366,6 +366,11 @@ void WebhookEventsBridge::on_grip_detach() {
   push(EventType::close, {});
 }
 
+void WebhookEventsBridge::on_queue_dropped() {
+  sent_events_ = sent_bytes_ = 0;
+  replay_events_ = replay_bytes_ = 0;
+}
+
 // That was the last request, whatever became of it.
 void WebhookEventsBridge::after_detach() {
   clear_queue();

@@ -55,6 +55,7 @@ class WebhookEventsBridge final : public WebhookConnection, private GripSession:
   void close_client(std::string_view content);
   void after_reply();
   void after_last_reply();
+  void on_queue_dropped() override;
   void after_detach();
 
   Channels& channels_;

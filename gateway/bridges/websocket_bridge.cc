@@ -67,6 +67,9 @@ class WebSocketBridge final : public Bridge,
   void on_drain() override { resume_upstream(); }
   void on_close(const CloseEvent& event) override;
   bool outlives_socket() const override { return upstream_ != nullptr && !upstream_->gone(); }
+  std::uint64_t held_bytes() const override {
+    return upstream_ == nullptr ? 0 : upstream_->buffered_amount();
+  }
   void set_keeper(Keeper& keeper) override { keeper_ = &keeper; }
   void cut() override;
 

@@ -173,6 +173,13 @@ void check_grip(const WebhookTarget& target, const Node& section, Findings& find
   }
 }
 
+// What is between two neighbours is passed on to nobody (RFC 9110 11.7, RFC 9113 3.2.1).
+bool is_between_neighbours(std::string_view header) {
+  static constexpr std::string_view names[] = {"proxy-authorization", "proxy-authenticate",
+                                               "proxy-authentication-info", "http2-settings"};
+  return std::ranges::find(names, to_lower(header)) != std::end(names);
+}
+
 void check_headers(const Node& target, Findings& findings) {
   const Node* headers = target.find("headers");
   std::set<std::string> seen;  // names know no case
@@ -180,6 +187,9 @@ void check_headers(const Node& target, Findings& findings) {
     for (const Entry& entry : set->entries) {
       if (!seen.insert(to_lower(entry.key)).second) {
         findings.add(entry.key_at, in_quotes(entry.key) + " is set twice");
+      }
+      if (is_between_neighbours(entry.key)) {
+        findings.add(entry.key_at, in_quotes(entry.key) + ": this field is not passed on");
       }
     }
   }

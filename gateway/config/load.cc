@@ -150,4 +150,15 @@ tl::expected<Config, Diagnostics> load_file(const std::string& path) {
   return parse(*text, path, process_environment, folder_of(path));
 }
 
+tl::expected<std::string, Diagnostics> load_metrics_address(const std::string& path) {
+  const auto text = read_file(path);
+  if (!text) return tl::unexpected(Diagnostics{{path, 0, 0, text.error().message}});
+  Findings findings(path, without_byte_order_mark(*text));
+  auto root = parse_yaml(without_byte_order_mark(*text), process_environment, findings);
+  if (!root) return tl::unexpected(findings.diagnostics());
+  Config config;
+  Reader(*root, folder_of(path), findings).read(config);
+  return config.metrics_address;
+}
+
 }  // namespace sluice::config

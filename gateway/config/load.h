@@ -22,6 +22,10 @@ tl::expected<Config, Diagnostics> parse(std::string_view text, const std::string
 // Reads the file, with the environment of the process; paths in it are relative to its folder.
 tl::expected<Config, Diagnostics> load_file(const std::string& path);
 
+// `metrics.address` alone, empty if there is none, whatever else is wrong with the file: a gateway
+// may run with what stood there before. Diagnostics are of a file that is no YAML.
+tl::expected<std::string, Diagnostics> load_metrics_address(const std::string& path);
+
 // The text of a file, for render(). Reads no more than a configuration may have, and a byte.
 Result<std::string> read_file(const std::string& path);
 

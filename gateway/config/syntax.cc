@@ -233,19 +233,9 @@ Result<std::string> check_rewrite(std::string_view text) {
 
 // What frames a message and what opens a WebSocket is between the gateway and the upstream.
 bool is_our_own(std::string_view header) {
-  static constexpr std::string_view ours[] = {"connection",
-                                              "keep-alive",
-                                              "proxy-connection",
-                                              "te",
-                                              "trailer",
-                                              "upgrade",
-                                              "expect",
-                                              "transfer-encoding",
-                                              "content-length",
-                                              "http2-settings",
-                                              "proxy-authorization",
-                                              "proxy-authenticate",
-                                              "proxy-authentication-info"};
+  static constexpr std::string_view ours[] = {"connection", "keep-alive",        "proxy-connection",
+                                              "te",         "trailer",           "upgrade",
+                                              "expect",     "transfer-encoding", "content-length"};
   const auto name = to_lower(header);
   return name.starts_with("sec-websocket-") ||
          std::find(std::begin(ours), std::end(ours), name) != std::end(ours);

@@ -191,11 +191,11 @@ void Socket::reset_on_close() {
 
 void Socket::set_user_timeout(TimerWheel& wheel, std::uint64_t timeout_ms) {
   send_watch_.reset();
+  keep_alive(timeout_ms);
   if (timeout_ms == 0) return;
   send_watch_ =
       std::make_unique<SendWatch>(wheel, poll_.fd(), timeout_ms, [this] { on_unanswered(); });
   send_watch_->on_written();  // something may be outstanding already
-  keep_alive(timeout_ms);
 }
 
 // Whom nothing is sent to is asked whether it is still there, four times within the timeout.
@@ -204,11 +204,12 @@ void Socket::keep_alive(std::uint64_t timeout_ms) {
     constexpr std::uint64_t kernel_max = 32'767;
     return static_cast<int>(std::clamp<std::uint64_t>(ms / 1'000, 1, kernel_max));
   };
-  const int on = 1;
+  const int on = timeout_ms != 0 ? 1 : 0;
   const int idle_s = seconds(timeout_ms / 2);
   const int interval_s = seconds(timeout_ms / 8);
   const int probes = 4;
   setsockopt(poll_.fd(), SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
+  if (on == 0) return;
   setsockopt(poll_.fd(), IPPROTO_TCP, TCP_KEEPIDLE, &idle_s, sizeof idle_s);
   setsockopt(poll_.fd(), IPPROTO_TCP, TCP_KEEPINTVL, &interval_s, sizeof interval_s);
   setsockopt(poll_.fd(), IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof probes);

@@ -249,7 +249,9 @@ class House {
     turn(1);
   }
   bool empty() const {
-    return shared.connections.load() == 0 && cast.bridges.empty() && cast.relays.empty();
+    const bool alone = std::ranges::all_of(
+        clients, [](const Client& client) { return client.wire.transport == nullptr; });
+    return alone && shared.connections.load() == 0 && cast.bridges.empty() && cast.relays.empty();
   }
 
   // What is left is let go, and has to end.

@@ -229,6 +229,18 @@ describe('sluice healthcheck', () => {
     });
   });
 
+  test('a file that is being edited says nothing of the gateway that runs', async () => {
+    await withGateway(echoConfig(), async (gateway) => {
+      const metrics = { address: gateway.metricsAt.address };
+      const edited = file(echoConfig({ metrics, rouets: [], plugins: { gone: { library: 'gone.so' } } }));
+      assert.equal((await sluice(['check', edited])).code, 2);
+      assert.equal((await sluice(['healthcheck', '--config', edited])).code, 0);
+    });
+    const { code, stderr } = await sluice(['healthcheck', '--config', file('metrics: [')]);
+    assert.equal(code, 2);
+    assert.match(stderr, /:1:\d+: /);
+  });
+
   test('2 if there is nothing to ask', async () => {
     const { code, stderr } = await sluice(
       ['healthcheck', '--config', file(echoConfig({ metrics: undefined }))]);

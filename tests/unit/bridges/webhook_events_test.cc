@@ -728,6 +728,26 @@ TEST_CASE("while the client does not read, the backend is not asked") {
   CHECK(scene.next().body == "TEXT 1\r\na\r\n");
 }
 
+TEST_CASE("of a client that is evicted the queue is dropped, and the end is told") {
+  for (const bool under_way : {true, false}) {
+    CAPTURE(under_way);
+    WebhookScene scene;
+    scene.open_with();
+    scene.say("a");
+    scene.next();
+    if (!under_way) scene.answer("", "Content-Bytes-Accepted: 0\r\n");
+    scene.say("more");
+    scene.bridge->cut();
+    CHECK(scene.bridge->held_bytes() == 0);
+    scene.vanish();
+    std::string body = scene.next().body;
+    while (body.starts_with("TEXT")) body = scene.next().body;  // was on its way already
+    CHECK(body == "DISCONNECT\r\n");
+    scene.answer("");
+    scene.loop.run_until([&] { return scene.done; });
+  }
+}
+
 TEST_CASE("a message of any size reaches the backend on a new connection, too") {
   for (const std::size_t size : {256UL * 1024 - 10, 256UL * 1024 + 10, 900UL * 1024}) {
     CAPTURE(size);

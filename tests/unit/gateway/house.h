@@ -94,7 +94,8 @@ struct Script : Told {
   std::function<void(ClientSocket&, MessageType, Bytes)> on_message =
       [](ClientSocket& socket, MessageType type, Bytes payload) { socket.send(type, payload); };
   std::function<void(ClientSocket&)> on_close = [](ClientSocket&) {};
-  bool outlives = false;  // its socket
+  bool outlives = false;   // its socket
+  std::uint64_t held = 0;  // bytes then
 
   int alive = 0;
   ClientSocket* last = nullptr;  // of the bridge made last, while it lives
@@ -135,6 +136,7 @@ class ScriptedBridge final : public Bridge {
     closed_ = true;
   }
   bool outlives_socket() const override { return script_.outlives; }
+  std::uint64_t held_bytes() const override { return script_.held; }
   void set_keeper(Keeper& keeper) override {
     script_.tell("kept");
     script_.done = [this, &keeper] { keeper.on_bridge_done(*this); };

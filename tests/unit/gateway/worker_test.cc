@@ -221,9 +221,10 @@ TEST_CASE("a bridge that still has something to deliver is kept until it says th
   const auto client = house.connect();
   client->send(upgrade() + house.peer.close(1000));
   house.until_told(house.script, "open /echo; close 1000 ''; kept");
-  CHECK(house.worker->load() == 2);  // it counts as a connection: it has an upstream's
+  CHECK(house.worker->load() == 1);  // it counts in the place of its connection
   client->close();
-  house.until([&] { return house.worker->load() == 1; });
+  house.loop.run_for(20);
+  CHECK(house.worker->load() == 1);
   CHECK(house.script.alive == 1);
   CHECK(house.open.load() == 0);
   CHECK(house.shared.connections.load() == 1);
@@ -251,7 +252,7 @@ TEST_CASE("a bridge that ends while its keeper takes it is done, too") {
   house.script.on_close = [](ClientSocket&) {};
   {
     // What Connection does with it.
-    house.worker->part_with(std::make_unique<Hasty>(house.script));
+    CHECK(house.worker->part_with(std::make_unique<Hasty>(house.script)));
     CHECK(house.script.alive == 1);
   }
   house.until([&] { return house.script.alive == 0; });
@@ -281,6 +282,23 @@ TEST_CASE("drain() waits for the bridges that are kept, and cut() ends them") {
     CHECK(house.script.told ==
           std::string("open /echo; close 1000 ''; kept") + (in_time ? "" : "; cut"));
   }
+}
+
+TEST_CASE("a bridge that is kept and holds much is evicted, and counts no more") {
+  House house;
+  house.script.outlives = true;
+  const auto client = house.connect();
+  client->send(upgrade() + house.peer.close(1000));
+  client->shutdown();
+  house.until_told(house.script, "open /echo; close 1000 ''; kept");
+  house.worker->evict(1);
+  CHECK(house.script.alive == 1);
+  house.script.held = 1'000'000;
+  house.worker->evict(1);
+  house.until([&] { return house.script.alive == 0; });
+  CHECK(house.script.told == "open /echo; close 1000 ''; kept; cut");
+  CHECK(house.counters->evicted.get() == 1);
+  CHECK(house.worker->load() == 0);
 }
 
 TEST_CASE("a bridge whose socket is cut has no time left to deliver anything") {
