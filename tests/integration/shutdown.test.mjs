@@ -185,24 +185,29 @@ test('a plugin that never returns holds nothing up after a second signal or drai
   await Promise.all([endsStuck('1h', 2), endsStuck('100ms', 1)]);
 });
 
-test('a plugin whose end never returns does not hold up ours', async () => {
-  const gateway = await Gateway.start(echoConfig({
-    plugins: { stuck: { library: testPlugin('stuck') } },
-    routes: [{ path: '/stuck', plugin: 'stuck' }],
-    shutdown: { drain_timeout: '100ms' },
-  }));
-  try {
-    const client = await Client.open(gateway.url('/stuck'));
-    client.send('at the end');
-    assert.equal(await client.text(), 'so be it');
-    gateway.kill();
-    assert.equal((await client.end()).code, 1001);
-    assert.deepEqual(await gateway.waitExit(), { code: 1, signal: null });
-    const log = await gateway.waitLog({ event: 'a worker is stuck' });
-    assert.deepEqual([log.workers_left, log.connections], [1, 0]);
-  } finally {
-    gateway.child.kill('SIGKILL');
-  }
+test('a plugin whose end never returns holds nothing up after a second signal or drain_timeout', async () => {
+  const endsStuck = async (drainTimeout, again) => {
+    const gateway = await Gateway.start(echoConfig({
+      plugins: { stuck: { library: testPlugin('stuck') } },
+      routes: [{ path: '/stuck', plugin: 'stuck' }],
+      shutdown: { drain_timeout: drainTimeout },
+    }));
+    try {
+      const client = await Client.open(gateway.url('/stuck'));
+      client.send('at the end');
+      assert.equal(await client.text(), 'so be it');
+      gateway.kill();
+      assert.equal((await client.end()).code, 1001);
+      await gateway.waitLog({ event: 'plugin', text: 'stuck' });
+      if (again) gateway.kill();
+      assert.deepEqual(await gateway.waitExit(), { code: 1, signal: null });
+      const log = await gateway.waitLog({ event: 'a worker is stuck' });
+      assert.deepEqual([log.workers_left, log.connections], [1, 0]);
+    } finally {
+      gateway.child.kill('SIGKILL');
+    }
+  };
+  await Promise.all([endsStuck('1h', true), endsStuck('100ms', false)]);
 });
 
 test('plain requests under way are answered, kept connections are ended', async () => {
