@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/utf8.h"
+#include "net/socket.h"
 #include "uv/loop.h"
 #include "ws/close_code.h"
 
@@ -18,8 +19,9 @@ using metrics::Limit;
 constexpr auto from_client = metrics::client_to_upstream;
 constexpr auto to_client = metrics::upstream_to_client;
 
-// What is gathered during a turn before the kernel is asked to take some of it.
-constexpr std::size_t gather_bytes = 64 * 1024;
+// What is gathered during a turn before the kernel is asked to take some of it. What one read has
+// brought leaves with one write.
+constexpr std::size_t gather_bytes = net::IoBuffers::receive_bytes + 3 * 1024;
 
 std::uint32_t now_us() {
   return static_cast<std::uint32_t>(uv::now_ns() / 1000);
@@ -257,9 +259,15 @@ void Session::on_message(const ws::Event& event) {
   if (event.message_start && event.message_end) return deliver(event.message_type, event.payload);
   const auto message = assemble(event);
   if (!message) return;
-  const Bytes lent = transport_.lend(*message);
-  deliver(event.message_type, *message);
-  transport_.lend(lent);
+  // Lending it has what is queued leave at once. If more was received behind it, one write for all
+  // of them costs less than a copy, but for a large one.
+  if (protocol_.has_input() && message->size() < gather_bytes) {
+    deliver(event.message_type, *message);
+  } else {
+    const Bytes lent = transport_.lend(*message);
+    deliver(event.message_type, *message);
+    transport_.lend(lent);
+  }
   extra_->assembler.reset();
 }
 
@@ -420,15 +428,14 @@ void Session::close_rate_limited(Limit limit, const char* what) {
 
 void Session::send(MessageType type, Bytes payload) {
   if (state_ != ReadyState::open) return;
-  const std::size_t frame_bytes = protocol_.frame_size(payload.size());
-  if (held_back(frame_bytes, type, payload)) return;
+  if (transport_.blocked() && held_back(type, payload)) return;
   put(type, payload);
 }
 
 bool Session::send_prepared(ws::PreparedMessage& message) {
   if (state_ != ReadyState::open) return false;
   const Bytes payload = message.payload();
-  if (held_back(protocol_.frame_size(payload.size()), message.type(), payload)) {
+  if (transport_.blocked() && held_back(message.type(), payload)) {
     return has_backlog();  // this one is the last of it
   }
   ByteQueue& output = transport_.output();
@@ -448,8 +455,8 @@ void Session::flush_now() {
 }
 
 // What the route's slow_consumer policy does with a message for a peer that does not keep up.
-bool Session::held_back(std::size_t frame_bytes, MessageType type, Bytes payload) {
-  if (!transport_.blocked()) return false;
+bool Session::held_back(MessageType type, Bytes payload) {
+  const std::size_t frame_bytes = protocol_.frame_size(payload.size());
   switch (context_.settings.slow_consumer) {
     case config::SlowConsumer::drop_newest:
       if (buffered_amount() + frame_bytes <= context_.settings.buffers.high_watermark_bytes)

@@ -269,7 +269,7 @@ class Session final {
   bool too_many_control_frames();
   void close_rate_limited(metrics::Limit limit, const char* what);
 
-  bool held_back(std::size_t frame_bytes, MessageType type, Bytes payload);
+  bool held_back(MessageType type, Bytes payload);
   void hold(std::size_t frame_bytes, MessageType type, Bytes payload);
   void put_oldest_held();
   void put_held_while_taken();

@@ -78,7 +78,8 @@ class Socket : public Transport, private uv::Poll::Owner {
  private:
   void on_poll(uv::Poll::Events events) override;
   void on_unanswered();
-  bool read_once();
+  void read_some();
+  std::size_t read_once();
   void settle();
   void watch();
   void keep_alive(std::uint64_t timeout_ms);

@@ -107,6 +107,8 @@ class Protocol {
   // Nothing: all input was used. A frame or message without payload is an event too. After a close
   // or a failure all further input is discarded (RFC 6455 1.4, 7.1.7).
   std::optional<Event> next_event();
+  // Bytes of the last receive() that no event has used yet.
+  bool has_input() const { return in_ != nullptr && !in_->input.empty(); }
   // The input that was not used yet, as it was received: it has to be received again.
   MutableBytes rest();
   // Whether next_event() may have more although there is no input: of what is being inflated.

@@ -231,7 +231,7 @@ TEST_CASE("plain: a reset behind urgent data is told as well") {
   stream.loop.run_until([&] { return stream.owner.told() == "failure reset"; });
 }
 
-TEST_CASE("plain: one read a turn, so that a busy peer does not starve the others") {
+TEST_CASE("plain: four reads a turn, so that a busy peer does not starve the others") {
   Stream stream(tcp_pair());
   std::thread writer([&] { stream.client.send(numbered(2'000'000)); });
   std::size_t reads = 0;
@@ -248,7 +248,7 @@ TEST_CASE("plain: one read a turn, so that a busy peer does not starve the other
   writer.join();
   CHECK(stream.owner.received == numbered(2'000'000));
   CHECK(reads >= 2'000'000 / net::IoBuffers::receive_bytes);
-  CHECK(reads_of_turn_max == 1);
+  CHECK(reads_of_turn_max == 4);
 }
 
 TEST_CASE("plain: who does not take what it is sent is read in small pieces") {
