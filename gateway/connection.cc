@@ -475,6 +475,7 @@ void Connection::respond(const http::Response& response) {
   if (context.head) exchange_->body.reset();
   if (!exchange_->body) return end_response();
   transport_->read(false);
+  if (phase_ != Phase::responding) return;  // it broke
   set_deadline(worker_.config().requests.keep_alive_timeout_ms);
   pump_body();
 }

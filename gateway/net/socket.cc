@@ -85,9 +85,11 @@ bool Socket::take_urgent_byte() {
 void Socket::on_poll(uv::Poll::Events events) {
   if (events.failed) {
     // The peer has reset the connection; what it had sent before is still to be read, up to the
-    // error itself. While reading is paused there is no room for it.
+    // error itself.
     while (reading_ && !failed_ && !ended_ && read_once() != 0) continue;
-    if (!failed_) fail(FailureKind::reset, Error{"connection reset by peer"});
+    // Paused in the midst of it: the rest, and the error, wait for read(true). Output does not.
+    const bool waits = !reading_ && !blocked_ && !tells_resets_;
+    if (!failed_ && !waits) fail(FailureKind::reset, Error{"connection reset by peer"});
     return;
   }
   if (events.urgent && !take_urgent_byte()) {

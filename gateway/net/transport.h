@@ -2,8 +2,8 @@
 //
 // What is to be sent is appended to output() and leaves with flush(); reading is switched on and
 // off with read(). All of it happens on the worker's thread. The owner's events come from the loop
-// or from flush() and shutdown(); none destroys the transport, which lives until the end of the
-// turn at least.
+// or from flush(), shutdown() and read(false); none destroys the transport, which lives until the
+// end of the turn at least.
 #pragma once
 
 #include <cstddef>
@@ -54,6 +54,7 @@ class Transport {
   ByteQueue& output() { return output_; }
   const ByteQueue& output() const { return output_; }
 
+  // read(false) tells of a failure if writing has failed before: nothing more will come of it.
   virtual void read(bool wanted) = 0;
   // From now on a reset is a failure at once even while nothing is read, and what was not read is
   // lost. Without it, what came before the reset is kept for read(true), which then finds both. A

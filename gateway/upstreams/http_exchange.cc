@@ -182,12 +182,17 @@ struct HttpExchange::State final : private Turn::Entry,
         static_cast<Dial::Owner&>(*this), std::move(first));
   }
 
+  // A Dial that was cancelled may have been woken for this turn before that: it still tells.
   void on_dialled(Dialled dialled) override {
+    if (is_over()) {
+      return retire(context_.turn, {std::move(dialled.transport), std::move(dialled.lease)});
+    }
     context_.turn.retire(std::move(dial_));
     attach({std::move(dialled.transport), std::move(dialled.lease)});
   }
 
   void on_dial_failed(const DialFailure& failure) override {
+    if (is_over()) return;
     context_.turn.retire(std::move(dial_));
     fail(
         HttpFailure{.kind = HttpFailure::Kind::connect, .dial = failure, .detail = failure.detail});

@@ -1,5 +1,6 @@
 // A connection through its phases: what bridges of ours ask of it (client_socket.h), what comes
 // early, who leaves when, and how a shutdown finds it.
+#include <fcntl.h>
 #include <openssl/ssl.h>
 
 #include <thread>
@@ -561,6 +562,39 @@ TEST_CASE("a client that resets its connection in whatever phase leaves nothing 
     CHECK(house.relay.alive == 0);
     CHECK(house.open.load() == 0);
   }
+}
+
+// Answers with an empty file. While it makes the first answer, the client does something.
+class FileHandler final : public http::Handler {
+ public:
+  explicit FileHandler(std::function<void()> client_does) : client_does_(std::move(client_does)) {}
+  http::StaticFiles::Reply respond(const http::Request&, std::string_view) const override {
+    if (client_does_) std::exchange(client_does_, nullptr)();
+    http::StaticFiles::Reply reply;
+    reply.head.content_length = 0;
+    reply.body = http::FileBody(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+    return reply;
+  }
+
+ private:
+  mutable std::function<void()> client_does_;
+};
+
+TEST_CASE("a client that has reset its connection does not come back with a request behind it") {
+  House house;
+  const auto client = house.connect();
+  config::Route files;
+  files.path = "/files/*";
+  auto route = std::make_unique<ServedRoute>(files, 1);
+  // The answer cannot be written any more; what was sent before the reset is still read.
+  route->http = std::make_shared<FileHandler>([&] {
+    client->send(plain("/files/b") + upgrade());
+    client->reset();
+  });
+  house.worker->routes().add(std::move(route));
+  client->send(plain("/files/a"));
+  house.until([&] { return house.shared.connections.load() == 0; });
+  CHECK(house.script.told.empty());
 }
 
 TEST_CASE("drain(): a client whose bridge decides is opened, and closed with 1001") {

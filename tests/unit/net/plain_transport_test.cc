@@ -1,4 +1,5 @@
 #include <netinet/tcp.h>
+#include <sys/ioctl.h>
 
 #include <atomic>
 #include <thread>
@@ -187,6 +188,29 @@ TEST_CASE("plain: if it was not, what came before a reset is there for whoever r
   stream.transport->read(true);
   stream.loop.run_until([&] { return stream.owner.told("failure reset"); });
   CHECK(stream.owner.received == "last words");
+}
+
+TEST_CASE("plain: nor is it lost for whoever pauses while it is read") {
+  const auto ends = tcp_pair();
+  const int many = 400'000;  // bytes that the kernel may hold: more than one read brings
+  ::setsockopt(ends.first, SOL_SOCKET, SO_RCVBUF, &many, sizeof many);
+  Stream stream(ends);
+  const std::string text = numbered(150'000);
+  stream.client.send(text);
+  int arrived = 0;
+  stream.loop.run_until([&] {
+    return ::ioctl(ends.first, FIONREAD, &arrived) == 0 && arrived == static_cast<int>(text.size());
+  });
+  stream.client.reset();
+  stream.owner.receive_then = [&](std::string_view) { stream.transport->read(false); };
+  stream.transport->read(true);
+  stream.loop.run_until([&] { return !stream.owner.received.empty(); });
+  stream.loop.run_for(5);
+  CHECK(stream.owner.told().empty());
+  stream.owner.receive_then = {};
+  stream.transport->read(true);
+  stream.loop.run_until([&] { return stream.owner.told("failure reset"); });
+  CHECK(stream.owner.received == text);
 }
 
 TEST_CASE("plain: neither a FIN nor urgent data is told while nothing is read, and neither spins") {

@@ -785,6 +785,17 @@ TEST_CASE("exchange: after cancel() nothing is heard, even within the same piece
   CHECK(owner.body == "a");
 }
 
+TEST_CASE("exchange: after cancel() nothing is heard of a connection that was being made") {
+  HttpScene scene;
+  scene.config.connections_max = 1;
+  scene.make_upstream();
+  const upstreams::Lease lease = scene.lease();  // so that it fails, at the end of the turn
+  ExchangeOwner owner;
+  scene.start(scene.request("GET"), owner).cancel();
+  scene.end_turn();
+  CHECK(owner.log().empty());
+}
+
 TEST_CASE("exchange: another owner hears of what follows") {
   HttpScene scene;
   answer(scene, ok("Hello"));
