@@ -23,8 +23,9 @@ using metrics::TlsResult;
 // Output that may wait while requests are answered or a file is sent; then the client has to read.
 constexpr std::size_t response_bytes_high = 256 * 1024;
 
-// What is read of a file in one turn: the other connections of the worker want theirs too.
-constexpr std::size_t body_bytes_per_turn = 1024 * 1024;
+// What is read of a file in one round of a turn, which has up to 16: the other connections of the
+// worker want theirs too.
+constexpr std::size_t body_bytes_per_round = 64 * 1024;
 
 // What is held of a client that sends before it has the answer to its opening handshake. Up to
 // there it is read, since only reading shows that it has gone.
@@ -158,8 +159,10 @@ void Connection::on_end() {
       break;  // the client may close its direction and still wait for what it asked for
     case Phase::relaying:
       // A client may close its direction and wait for the answer. One that does so in the midst of
-      // a stream has left: it may be silent for long, and its upstream is to know.
+      // a stream has left: it may be silent for long, and its upstream is to know. An orderly end
+      // would make of what it has got a whole response.
       if (exchange_->relay->streaming()) {
+        transport_->reset_on_close();
         finish();
         break;
       }
@@ -483,7 +486,11 @@ void Connection::respond(const http::Response& response) {
 void Connection::pump_body() {
   std::size_t read_bytes = 0;
   while (exchange_->body->remaining() > 0 && !transport_->blocked()) {
-    if (read_bytes >= body_bytes_per_turn) return wake();
+    if (read_bytes >= body_bytes_per_round) {
+      // The client takes what it is sent, so it is the disk that takes its time.
+      set_deadline(worker_.config().requests.keep_alive_timeout_ms);
+      return wake();
+    }
     std::uint8_t piece[16 * 1024];
     const auto count = exchange_->body->read(piece);
     if (!count) {
@@ -602,6 +609,7 @@ void Connection::watch_relayed_client() {
 // Whether a response is on its way, or its end.
 bool Connection::answers() const {
   return phase_ == Phase::responding || phase_ == Phase::relaying ||
+         (phase_ == Phase::lingering && exchange_ != nullptr) ||
          (phase_ == Phase::reading && exchange_->kept && !exchange_->parser.started());
 }
 
@@ -1036,6 +1044,8 @@ void Connection::drain() {
       if (!exchange_->parser.started()) linger();
       break;
     case Phase::securing:
+      count_tls(TlsResult::failed);
+      count_handshake(HandshakeResult::draining);
       finish();
       break;
     case Phase::deciding:
@@ -1056,6 +1066,7 @@ void Connection::cut() {
 }
 
 std::uint64_t Connection::held_bytes() const {
+  if (phase_ == Phase::finished) return 0;  // at the end of the turn it is gone
   std::uint64_t bytes = transport_->buffered_bytes();
   if (session_ != nullptr) bytes += session_->held_bytes();
   if (slot_ != nullptr) bytes += slot_->upstream_bytes.get() + slot_->upstream_tls_bytes.get();

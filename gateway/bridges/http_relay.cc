@@ -61,7 +61,7 @@ class HttpRelay final : public Relay, private HttpExchange::Owner, private Outag
   }
 
   void on_body_end(const std::vector<http::Header>& trailers) override {
-    exchange_->end_body(trailers);
+    exchange_->end_body(route_ == nullptr ? trailers : upstream_trailers(*route_, trailers));
   }
 
   void on_drain() override { exchange_->resume(); }

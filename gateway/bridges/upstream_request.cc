@@ -1,6 +1,7 @@
 #include "bridges/upstream_request.h"
 
 #include <algorithm>
+#include <ranges>
 #include <string_view>
 #include <variant>
 
@@ -66,6 +67,19 @@ HttpRequest request_to(const Target& target, const HttpRoute& route, const Clien
 }
 
 }  // namespace
+
+std::vector<http::Header> upstream_trailers(const HttpRoute& route,
+                                            std::vector<http::Header> trailers) {
+  const config::HeaderRules& rules = std::get<config::HttpTarget>(route.route.target).headers;
+  std::erase_if(trailers, [&](const http::Header& field) {
+    const auto is_named = [&](const std::string& name) {
+      return equals_ignoring_case(name, field.name);
+    };
+    return std::ranges::any_of(rules.remove, is_named) ||
+           std::ranges::any_of(rules.set | std::views::keys, is_named);
+  });
+  return trailers;
+}
 
 HttpRequest upstream_request(const HttpRoute& route, const ClientRequest& request) {
   if (const auto* webhook = std::get_if<config::WebhookTarget>(&route.route.target)) {

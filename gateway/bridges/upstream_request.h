@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "bridges/http_route.h"
 #include "client_request.h"
@@ -14,6 +15,11 @@ namespace sluice::bridges {
 // fields forwarded (http/forward.h). An upgrade's own fields are the caller's to add. The route's
 // target is an HttpTarget or a WebhookTarget.
 upstreams::HttpRequest upstream_request(const HttpRoute& route, const ClientRequest& request);
+
+// What of a request's trailers is for the upstream. About the fields that the route sets or removes
+// it has the last word: some servers merge trailers into the head's fields.
+std::vector<http::Header> upstream_trailers(const HttpRoute& route,
+                                            std::vector<http::Header> trailers);
 
 // What the upstream's balance hashes of this request; empty with another balance, and if the
 // request has nothing of it.

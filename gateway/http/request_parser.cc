@@ -179,6 +179,8 @@ void RequestParser::finish() {
   error_ = check_framing(request_);
   if (!error_) error_ = check_target(request_);
   if (!error_) error_ = check_host(request_);
+  // Nobody looks for its route any more, which may say that a part of the path is a secret.
+  if (error_) request_.path.clear();
   decide_keep_alive(request_);
 }
 

@@ -86,6 +86,18 @@ std::string_view without_weakness(std::string_view tag) {
   return tag.starts_with("W/") ? tag.substr(2) : tag;
 }
 
+// RFC 9110 13.2.2, its first two steps: whether the client is out for another version of the file.
+// If-Match (13.1.1: a strong comparison), if it came, decides alone.
+bool is_other_version(const Request& request, const std::string& tag, std::time_t modified) {
+  if (const auto tags = request.header("if-match")) {
+    const std::vector<std::string_view> list = split_list(*tags);
+    return std::none_of(list.begin(), list.end(),
+                        [&tag](std::string_view wanted) { return wanted == "*" || wanted == tag; });
+  }
+  const auto until = parse_date(request.header("if-unmodified-since").value_or(""));
+  return until && modified > *until;
+}
+
 // RFC 9110 13.2.2: whether the client's copy is still good. If-None-Match, if it came, decides
 // alone.
 bool is_not_modified(const Request& request, const std::string& tag, std::time_t modified) {
@@ -156,7 +168,11 @@ Reply serve(const Request& request, FileBody file, const struct stat& status,
             std::string_view name) {
   const auto size = static_cast<std::uint64_t>(status.st_size);
   const std::string tag = entity_tag(status);
-  const std::string modified = http_date(status.st_mtim.tv_sec);
+  // RFC 9110 8.8.2.1: never later than the response itself.
+  const std::string modified = http_date(std::min(status.st_mtim.tv_sec, std::time(nullptr)));
+  if (is_other_version(request, tag, status.st_mtim.tv_sec)) {
+    return refuse(412, "the file is of another version");
+  }
   Reply reply;
   reply.head.headers = {{"ETag", tag}, {"Last-Modified", modified}, {"Cache-Control", "no-cache"}};
   if (is_not_modified(request, tag, status.st_mtim.tv_sec)) {

@@ -59,7 +59,9 @@ Socket::~Socket() {
 void Socket::read(bool wanted) {
   reading_ = wanted;
   // What a broken socket still had to say is not going to be read.
-  if (!wanted && write_failed_) return fail(FailureKind::reset, Error{"connection reset by peer"});
+  if (!wanted && write_failed_ && tells_resets_) {
+    return fail(FailureKind::reset, Error{"connection reset by peer"});
+  }
   watch();
 }
 

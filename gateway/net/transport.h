@@ -54,7 +54,7 @@ class Transport {
   ByteQueue& output() { return output_; }
   const ByteQueue& output() const { return output_; }
 
-  // read(false) tells of a failure if writing has failed before: nothing more will come of it.
+  // read(false) tells of a reset at once if that was asked for and writing has failed before.
   virtual void read(bool wanted) = 0;
   // From now on a reset is a failure at once even while nothing is read, and what was not read is
   // lost. Without it, what came before the reset is kept for read(true), which then finds both. A

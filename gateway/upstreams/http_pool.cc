@@ -64,8 +64,10 @@ class HttpPool::Kept final : public Turn::Mortal,
   void leave() { removed_ = true; }
   // Then: the connection, or nothing if its end has arrived meanwhile, or the service has moved.
   std::optional<Idle> release() {
-    idle_.transport->read(false);  // which may find it broken
-    if (broken_ || idle_.transport->progress().peer_ended || !leads_to_endpoint()) return {};
+    idle_.transport->read(false);
+    if (broken_ || idle_.transport->write_failed() || idle_.transport->progress().peer_ended ||
+        !leads_to_endpoint())
+      return {};
     return std::move(idle_);
   }
 

@@ -368,7 +368,8 @@ TEST_CASE("http relay: an upstream that does not read pauses the client's body")
   scene.relay->on_body(as_bytes(piece));  // what was on its way pauses nobody once more
   scene.server.last().read(true);
   scene.loop.run_until([&] { return !scene.client.paused; });
-  scene.relay->on_body_end({{"X-Sum", "7"}});
+  scene.target().headers = {.set = {{"X-Key", "ours"}}, .remove = {"Remote-User"}};
+  scene.relay->on_body_end({{"remote-user", "admin"}, {"X-Sum", "7"}, {"x-key", "theirs"}});
   scene.server.on_data = [](Peer& up) {
     if (up.received.ends_with("0\r\nX-Sum: 7\r\n\r\n")) up.send(ok(""));
   };

@@ -175,6 +175,19 @@ TEST_CASE("relaying: a client that is gone is noticed at once, in whatever it wa
   }
 }
 
+TEST_CASE("relaying: a client that closes its direction in a stream does not get an orderly end") {
+  House house;
+  const auto client = house.connect();
+  client->send("GET /echo HTTP/1.0\r\nHost: example.org\r\n\r\n");
+  house.until([&] { return house.relay.has("end"); });
+  house.relay.last->respond({});
+  house.relay.last->send_body(as_bytes("so far"));
+  (void)house.get(*client, [](auto& text) { return text.ends_with("so far"); });
+  client->shutdown();  // the end of the stream would be that of the body (RFC 9112 6.3)
+  (void)house.all(*client);
+  CHECK(client->error == ECONNRESET);
+}
+
 TEST_CASE("relaying: a relay that goes on answering a client which has gone harms nobody") {
   House house;
   const auto client = house.connect();

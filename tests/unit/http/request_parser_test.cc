@@ -270,6 +270,18 @@ TEST_CASE("there is one authority (RFC 9112 3.2)") {
   CHECK(parse("GET http://u@a/x HTTP/1.0\r\n\r\n").error.status == 400);
 }
 
+TEST_CASE("of a refused request no path is known: no route tells which part of it is a secret") {
+  for (const char* host : {"b", "a b", "[::"}) {
+    const std::string text =
+        "GET http://a/vnc/secret HTTP/1.1\r\nHost: " + std::string(host) + "\r\n\r\n";
+    RequestParser parser(test_limits);
+    std::size_t consumed = 0;
+    (void)parser.feed(as_bytes(text), consumed);
+    CHECK(parser.error().status == 400);
+    CHECK(parser.request().path.empty());
+  }
+}
+
 TEST_CASE("a long target is refused before it is stored (RFC 9110 15.5.15)") {
   const std::string longest = "/" + std::string(test_limits.target_bytes_max - 1, 'a');
   CHECK(parse(get(longest)).status == Status::complete);

@@ -240,6 +240,40 @@ TEST_CASE("If-None-Match is compared weakly and goes first (RFC 9110 13.1.2)") {
             .status == 200);
 }
 
+TEST_CASE("If-Match and If-Unmodified-Since ask for one version (RFC 9110 13.1.1, 13.1.4)") {
+  const Folder folder;
+  const StaticFiles files = open(folder);
+  const Answer first = ask(files, "/digits.txt");
+  const std::string tag = first.header("ETag");
+  for (const std::string& value : {tag, std::string("*"), "\"other\", " + tag}) {
+    CAPTURE(value);
+    CHECK(ask(files, "/digits.txt", {{"If-Match", value}}).status == 200);
+  }
+  // The comparison is a strong one, and the condition goes before all others.
+  for (const std::string& value : {std::string("\"other\""), "W/" + tag}) {
+    CAPTURE(value);
+    const Answer refused = ask(files, "/digits.txt", {{"If-Match", value}, {"Range", "bytes=5-"}});
+    CHECK(refused.status == 412);
+  }
+  CHECK(
+      ask(files, "/digits.txt", {{"If-Unmodified-Since", first.header("Last-Modified")}}).status ==
+      200);
+  const std::string before = "Sun, 06 Nov 1994 08:49:37 GMT";
+  CHECK(ask(files, "/digits.txt", {{"If-Unmodified-Since", before}}).status == 412);
+  CHECK(ask(files, "/digits.txt", {{"If-Match", tag}, {"If-Unmodified-Since", before}}).status ==
+        200);
+}
+
+TEST_CASE("a file from the future was modified now at the latest (RFC 9110 8.8.2.1)") {
+  const Folder folder;
+  const StaticFiles files = open(folder);
+  fs::last_write_time(folder.root() / "digits.txt",
+                      fs::file_time_type::clock::now() + std::chrono::hours(24));
+  const std::string now = http_date(std::time(nullptr));
+  const std::string told = ask(files, "/digits.txt").header("Last-Modified");
+  CHECK((told == now || told == http_date(std::time(nullptr))));
+}
+
 TEST_CASE("a changed file has another tag") {
   Folder folder;
   const StaticFiles files = open(folder);

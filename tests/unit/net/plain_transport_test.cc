@@ -363,6 +363,21 @@ TEST_CASE("plain: a write that fails lets what the peer had sent be read first")
   CHECK(stream.owner.told() == "failure reset");  // and not the end of an orderly stream
 }
 
+TEST_CASE("plain: a write that fails leaves it to whoever pauses, and reads later") {
+  Stream stream(tcp_pair());
+  stream.transport->read(true);
+  stream.client.send("last words");
+  stream.client.reset();
+  stream.send("nobody takes this");
+  stream.transport->read(false);
+  stream.loop.run_for(5);
+  CHECK(stream.owner.told().empty());
+  stream.transport->read(true);
+  stream.loop.run_until([&] { return !stream.owner.told().empty(); });
+  CHECK(stream.owner.received == "last words");
+  CHECK(stream.owner.told() == "failure reset");
+}
+
 TEST_CASE("plain: a write that fails while nothing is read is a failure at once") {
   Stream stream(tcp_pair());
   stream.client.reset();
