@@ -35,8 +35,9 @@ class Bridge : public Turn::Mortal {
   // A whole message; the payload is valid during the call. Only while OPEN.
   virtual void on_message(MessageType type, Bytes payload) = 0;
   // For a bridge that streams: a part of a frame, at most. Also comes while CLOSING if the bridge
-  // itself closed: what the client had sent before it heard of that.
-  virtual void on_piece(const MessagePiece&) {}
+  // itself closed: what the client had sent before it heard of that. Returns whether it is of use
+  // to anybody: a client that goes on sending what is not has timeouts.close for its own Close.
+  virtual bool on_piece(const MessagePiece&) { return false; }
 
   // buffered_amount() was over the high watermark, if only until the end of the turn, and is now
   // under the low one.

@@ -854,8 +854,8 @@ void Connection::on_session_message(MessageType type, Bytes payload) {
   bridge_->on_message(type, payload);
 }
 
-void Connection::on_session_piece(const MessagePiece& piece) {
-  bridge_->on_piece(piece);
+bool Connection::on_session_piece(const MessagePiece& piece) {
+  return bridge_->on_piece(piece);
 }
 
 void Connection::on_session_drain() {
@@ -891,7 +891,7 @@ void Connection::drop_empty_slot() {
 
 void Connection::on_session_end() {
   const SessionEnd& end = *session_->end();
-  const bool close_frame_sent = end.was_clean || end.code != ws::abnormal;
+  const bool close_frame_sent = session_->close_sent() && end.code != ws::abnormal;
   if (close_frame_sent || peer_ended_ || end.initiator == metrics::Initiator::upstream) {
     // RFC 6455 7.1.1: the server closes first, and waits for the client to follow. A client that
     // closed its own direction first may still read what it was sent; so may one whose upstream

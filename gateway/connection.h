@@ -87,7 +87,7 @@ class Connection final : private RelaySession::Owner, private Session::Owner, pr
 
   // Session::Owner
   void on_session_message(MessageType type, Bytes payload) override;
-  void on_session_piece(const MessagePiece& piece) override;
+  bool on_session_piece(const MessagePiece& piece) override;
   void on_session_drain() override;
   void on_session_wake() override;
   void on_session_end() override;

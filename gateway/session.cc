@@ -218,7 +218,6 @@ void Session::on_data(const ws::Event& event) {
 void Session::on_piece(const ws::Event& event) {
   // What was inflated makes frames of its own; those on the wire have another length.
   if (event.inflated && event.payload.empty() && !event.message_end) return;
-  if (closing() != nullptr) await_close();  // the peer's Close frame stands behind it
   if (context_.settings.limits.bytes_per_second != 0 ||
       context_.settings.limits.messages_per_second != 0) {
     if (too_many_messages(event)) return;
@@ -232,7 +231,7 @@ void Session::on_piece(const ws::Event& event) {
     present.received_bytes += event.payload.size();
     if (event.message_end) count_received(event.message_type, present.received_bytes);
   }
-  owner_.on_session_piece(
+  const bool taken = owner_.on_session_piece(
       {.type = event.message_type,
        .message_start = event.message_start,
        .frame_start = event.inflated || event.frame_start,
@@ -241,6 +240,8 @@ void Session::on_piece(const ws::Event& event) {
        .compressed = event.compressed,
        .frame_payload_bytes = event.inflated ? event.payload.size() : event.frame_bytes,
        .payload = event.payload});
+  // The peer's Close frame stands behind it. What nobody takes is no reason to wait for that.
+  if (taken && closing() != nullptr) await_close();
 }
 
 void Session::count_received(MessageType type, std::uint64_t bytes) {
@@ -346,6 +347,7 @@ void Session::on_close(const ws::Event& event) {
 
 // RFC 6455 7.1.7: fail the connection.
 void Session::on_violation(const ws::Event& event) {
+  count_violation(event.close_code);
   if (closing() != nullptr || protocol_.in_frame()) {
     // Our Close frame, with its code, is out already, or cannot be sent.
     return abort(Initiator::gateway, reason_of(event.close_code),
@@ -357,15 +359,17 @@ void Session::on_violation(const ws::Event& event) {
                  .code = event.close_code,
                  .text = std::string(as_text(event.payload)),
                  .detail = std::string(as_text(event.payload))};
-  if (event.close_code == ws::message_too_big)
-    count_rejection(context_.counters, Limit::message_size);
-  if (event.close_code == ws::try_again_later) {
-    count_rejection(context_.counters, Limit::compression_memory);
-  }
-  if (event.close_code == ws::policy_violation)
-    count_rejection(context_.counters, Limit::fragments);
   send_close(event.close_code, end.text);
   finish(std::move(end));
+}
+
+// Of a limit that the protocol keeps.
+void Session::count_violation(std::uint16_t close_code) {
+  if (close_code == ws::message_too_big) count_rejection(context_.counters, Limit::message_size);
+  if (close_code == ws::policy_violation) count_rejection(context_.counters, Limit::fragments);
+  if (close_code == ws::try_again_later) {
+    count_rejection(context_.counters, Limit::compression_memory);
+  }
 }
 
 // A message may take its time, as long as some of it arrives every now and then.
@@ -412,7 +416,7 @@ bool Session::too_many_control_frames() {
 
 void Session::close_rate_limited(Limit limit, const char* what) {
   count_rejection(context_.counters, limit);
-  if (protocol_.in_frame()) {
+  if (closing() != nullptr || protocol_.in_frame()) {
     return abort(Initiator::gateway, CloseReason::rate_limited, std::string("limits.") + what);
   }
   SessionEnd end{.initiator = Initiator::gateway,
@@ -859,10 +863,10 @@ void Session::on_deadline() {
     if (end.reason == CloseReason::normal || end.reason == CloseReason::application) {
       end.reason = CloseReason::close_timeout;
     }
-    end.code = ws::abnormal;
-    end.was_clean = false;
+    set_unclean(end);
     if (!end.detail.empty()) end.detail += ", ";
-    end.detail += "no Close frame within timeouts.close";
+    end.detail += closing()->peer_closed ? "a frame was not finished within timeouts.close"
+                                         : "no Close frame within timeouts.close";
     return finish(std::move(end));
   }
   if (now >= pong_due_) check_pong();
@@ -1043,9 +1047,14 @@ void Session::abort(Initiator initiator, CloseReason reason, std::string detail)
     end = closing()->why;
     end.detail += (end.detail.empty() ? "" : ", ") + how;
   }
-  end.code = ws::abnormal;
-  end.was_clean = false;
+  set_unclean(end);
   finish(std::move(end));
+}
+
+// RFC 6455 7.1.5: the code is that of the first Close frame that was received, whatever follows.
+void Session::set_unclean(SessionEnd& end) const {
+  end.was_clean = false;
+  if (closing() == nullptr || !closing()->peer_closed) end.code = ws::abnormal;
 }
 
 void Session::finish(SessionEnd end) {

@@ -57,7 +57,7 @@ ws::DeflatePolicy deflate_policy(const config::Compression& compression, bool de
 struct SessionEnd {
   metrics::Initiator initiator = metrics::Initiator::network;
   metrics::CloseReason reason = metrics::CloseReason::reset;
-  std::uint16_t code = 1006;  // as a browser's CloseEvent would have it
+  std::uint16_t code = 1006;  // as a browser's CloseEvent would have it; of a Close frame, if any
   std::string text{};         // the close reason on the wire
   bool was_clean = false;     // both Close frames were exchanged
   std::string detail{};       // for the log: which rule, which limit, which error
@@ -73,7 +73,8 @@ class Session final {
     virtual void on_session_message(MessageType type, Bytes payload) = 0;
     // In its place if the settings say that messages are streamed. Also comes while CLOSING if
     // close_with() began it.
-    virtual void on_session_piece(const MessagePiece&) {}
+    // Returns whether somebody takes it.
+    virtual bool on_session_piece(const MessagePiece&) { return false; }
     // buffered_amount() is under the low watermark again. Only while OPEN, or in the midst of a
     // frame that is to be finished.
     virtual void on_session_drain() = 0;
@@ -144,6 +145,7 @@ class Session final {
   // What another session has received, with both of these.
   void pass_on(const MessagePiece& piece);
   bool in_frame() const { return protocol_.in_frame(); }
+  bool close_sent() const { return protocol_.close_sent(); }
   bool close(std::uint16_t code, std::string_view reason, metrics::Initiator initiator);
   // Closes with any code. What the peer sends before it answers is still delivered in pieces.
   void close_with(const Ending& ending);
@@ -262,6 +264,7 @@ class Session final {
   bool answers_ping(Bytes payload) const;
   void on_close(const ws::Event& event);
   void on_violation(const ws::Event& event);
+  void count_violation(std::uint16_t close_code);
   void watch_unfinished_message();
 
   RateWindow& rate_window();
@@ -311,6 +314,7 @@ class Session final {
                      bool delivers = false);
   void await_close();
   void forget_deadlines();
+  void set_unclean(SessionEnd& end) const;
   void finish(SessionEnd end);
 
   const SessionContext& context_;

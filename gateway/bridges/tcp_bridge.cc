@@ -82,7 +82,7 @@ class TcpBridge final : public Bridge,
   void on_open(const UpgradeRequest& request) override;
   bool streams() const override { return true; }
   void on_message(MessageType, Bytes) override {}  // it takes pieces
-  void on_piece(const MessagePiece& piece) override;
+  bool on_piece(const MessagePiece& piece) override;
   void on_drain() override;
   void on_close(const CloseEvent& event) override;
 
@@ -190,8 +190,8 @@ void TcpBridge::on_dialled(upstreams::Dialled dialled) {
 
 // ---- From the client to the upstream
 
-void TcpBridge::on_piece(const MessagePiece& piece) {
-  if (transport_ == nullptr || broken_ || ending_upstream_) return;
+bool TcpBridge::on_piece(const MessagePiece& piece) {
+  if (transport_ == nullptr || broken_ || ending_upstream_) return false;
   if (piece.type != type_) {
     const bool text = type_ == MessageType::text;
     socket_->close_with({.code = ws::unsupported_data,
@@ -199,11 +199,13 @@ void TcpBridge::on_piece(const MessagePiece& piece) {
                          .initiator = Initiator::gateway,
                          .reason = CloseReason::unsupported_data,
                          .detail = text ? "frames: text" : "frames: binary"});
-    return end_upstream();
+    end_upstream();
+    return false;
   }
   transport_->output().append_lent(piece.payload);
   transport_->flush_soon();
   route_.context.turn.wake(*this);
+  return true;
 }
 
 void TcpBridge::look_at_upstream() {

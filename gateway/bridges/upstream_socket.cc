@@ -88,8 +88,10 @@ void UpstreamSocket::on_failure(net::FailureKind kind, const Error& error) {
 
 // ---- What the owner calls
 
-void UpstreamSocket::pass_on(const MessagePiece& piece) {
-  if (phase_ == Phase::open) session_->pass_on(piece);
+bool UpstreamSocket::pass_on(const MessagePiece& piece) {
+  if (phase_ != Phase::open) return false;
+  session_->pass_on(piece);
+  return session_->ready_state() == ReadyState::open || session_->in_frame();
 }
 
 void UpstreamSocket::pause() {
@@ -156,7 +158,7 @@ void UpstreamSocket::flush() {
 void UpstreamSocket::settle() {
   if (phase_ == Phase::gone) return;  // it is broken
   const SessionEnd& end = *session_->end();
-  const bool close_frame_sent = end.was_clean || end.code != ws::abnormal;
+  const bool close_frame_sent = session_->close_sent() && end.code != ws::abnormal;
   if (!close_frame_sent && !hanging_up_) {
     // Lost, or given up: an upstream that is not there needs no farewell.
     if (!peer_ended_) transport_->reset_on_close();

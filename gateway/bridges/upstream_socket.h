@@ -37,7 +37,8 @@ class UpstreamSocket final : private net::Transport::Owner,
  public:
   class Owner {
    public:
-    virtual void on_upstream_piece(const MessagePiece& piece) = 0;
+    // Returns whether somebody takes it.
+    virtual bool on_upstream_piece(const MessagePiece& piece) = 0;
     // Bytes have left, or something that was called has been done: the amounts may have changed.
     virtual void on_upstream_progress() = 0;
     // Nothing is received any more. Once.
@@ -55,7 +56,8 @@ class UpstreamSocket final : private net::Transport::Owner,
   ~UpstreamSocket() override;
 
   // ---- While it is open; ignored otherwise.
-  void pass_on(const MessagePiece& piece);
+  // Returns whether the upstream gets it.
+  bool pass_on(const MessagePiece& piece);
   bool in_frame() const { return session_ != nullptr && session_->in_frame(); }
   void pause();
   void resume();
@@ -95,7 +97,9 @@ class UpstreamSocket final : private net::Transport::Owner,
 
   // Session::Owner
   void on_session_message(MessageType, Bytes) override {}  // it streams
-  void on_session_piece(const MessagePiece& piece) override { owner_.on_upstream_piece(piece); }
+  bool on_session_piece(const MessagePiece& piece) override {
+    return owner_.on_upstream_piece(piece);
+  }
   void on_session_drain() override {}  // on_upstream_progress() tells more
   void on_session_wake() override { wake(); }
   void on_session_end() override { wake(); }

@@ -27,6 +27,15 @@ std::string name_of(const upstreams::Endpoint* endpoint) {
   return endpoint == nullptr ? "the upstream" : endpoint->name();
 }
 
+// It is we who could not go on, and not the upstream.
+Ending no_memory(const SessionEnd& end) {
+  return {.code = end.code,
+          .text = end.text,
+          .initiator = Initiator::gateway,
+          .reason = CloseReason::overload,
+          .detail = end.detail};
+}
+
 }  // namespace
 
 struct WebSocketRoute {
@@ -63,7 +72,7 @@ class WebSocketBridge final : public Bridge,
   void on_open(const UpgradeRequest& request) override;
   bool streams() const override { return true; }
   void on_message(MessageType, Bytes) override {}  // it streams
-  void on_piece(const MessagePiece& piece) override;
+  bool on_piece(const MessagePiece& piece) override;
   void on_drain() override { resume_upstream(); }
   void on_close(const CloseEvent& event) override;
   bool outlives_socket() const override { return upstream_ != nullptr && !upstream_->gone(); }
@@ -99,7 +108,7 @@ class WebSocketBridge final : public Bridge,
   void end_handshake();
 
   // UpstreamSocket::Owner
-  void on_upstream_piece(const MessagePiece& piece) override;
+  bool on_upstream_piece(const MessagePiece& piece) override;
   void on_upstream_progress() override;
   void on_upstream_end(const SessionEnd& end) override;
   void on_upstream_gone() override;
@@ -240,10 +249,11 @@ void WebSocketBridge::end_handshake() {
 
 // ---- Client to upstream
 
-void WebSocketBridge::on_piece(const MessagePiece& piece) {
-  if (upstream_ == nullptr) return;
-  upstream_->pass_on(piece);
+bool WebSocketBridge::on_piece(const MessagePiece& piece) {
+  if (upstream_ == nullptr) return false;
+  const bool taken = upstream_->pass_on(piece);
   watch_upstream_buffer();
+  return taken;
 }
 
 void WebSocketBridge::on_upstream_progress() {
@@ -280,14 +290,15 @@ void WebSocketBridge::show_upstream_buffer(std::size_t amount) {
 
 // ---- Upstream to client
 
-void WebSocketBridge::on_upstream_piece(const MessagePiece& piece) {
-  if (socket_ == nullptr) return;
+bool WebSocketBridge::on_upstream_piece(const MessagePiece& piece) {
+  if (socket_ == nullptr) return false;
   if (piece.frame_start) client_in_frame_ = socket_->ready_state() == ReadyState::open;
   socket_->pass_on(piece);
   if (piece.frame_end) client_in_frame_ = false;
   // What the client does not get any more waits for nobody.
   const bool passes_on = client_in_frame_ || socket_->ready_state() == ReadyState::open;
   if (passes_on && socket_->buffered_amount() > buffers().high_watermark_bytes) pause_upstream();
+  return passes_on;
 }
 
 void WebSocketBridge::pause_upstream() {
@@ -309,8 +320,11 @@ void WebSocketBridge::on_upstream_end(const SessionEnd& end) {
   upstream_ends_ = true;
   if (socket_ == nullptr) return;
   resume_client();  // its Close frame stands behind what the upstream did not take
-  if (end.was_clean) {
+  const bool closed = end.initiator == Initiator::client && end.code != ws::abnormal;
+  if (end.was_clean || closed) {
     close_client({.code = end.code, .text = end.text, .reason = end.reason});
+  } else if (end.reason == CloseReason::overload) {
+    close_client(no_memory(end));
   } else if (end.code != ws::abnormal) {
     close_client(lost("upstream broke the protocol", end.detail));
   } else {

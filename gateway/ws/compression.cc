@@ -3,7 +3,6 @@
 #include <zlib.h>
 
 #include <algorithm>
-#include <array>
 #include <cassert>
 #include <cstring>
 #include <utility>
@@ -138,13 +137,11 @@ Inflater::Result Inflater::inflate(MutableBytes room) {
 }
 
 // RFC 7692 7.2.3.4: a sender may end a block with BFINAL set to 1; more may follow. zlib's stream
-// is over then; the next one goes on with the same window.
+// is over then; the next one goes on with the same window. Not inflateGetDictionary() and
+// inflateSetDictionary(): a flood of empty final blocks, of two bytes each, would copy 64 KiB for
+// each of them.
 bool Inflater::restart() {
-  std::array<std::uint8_t, 1U << window_bits_max> window;
-  uInt size = 0;
-  inflateGetDictionary(stream_.get(), window.data(), &size);
-  inflateReset(stream_.get());
-  return size == 0 || inflateSetDictionary(stream_.get(), window.data(), size) == Z_OK;
+  return inflateResetKeep(stream_.get()) == Z_OK;
 }
 
 // zlib's manual, inflate(): data_type has 128 at the end of a block, and in its low bits how many

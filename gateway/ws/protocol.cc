@@ -391,7 +391,9 @@ void Protocol::end() {
 void Protocol::send_message(MessageType type, Bytes payload, ByteQueue& out) {
   // RFC 6455 5.5.1: no data frame after a Close frame.
   if (close_sent_) return;
-  if (deflates(payload.size()) && send_deflated_message(type, payload, out)) return;
+  // The libraries count to 32 bits.
+  const bool countable = payload.size() <= std::numeric_limits<std::uint32_t>::max();
+  if (countable && deflates(payload.size()) && send_deflated_message(type, payload, out)) return;
   send_fragment(type, payload, true, true, out);
 }
 

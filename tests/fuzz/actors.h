@@ -218,7 +218,7 @@ class FuzzBridge final : public Bridge {
     require(payload.size() <= cast_.size_max, "no message is larger than it may be");
     event([&] { react(); });
   }
-  void on_piece(const MessagePiece& piece) override {
+  bool on_piece(const MessagePiece& piece) override {
     look();
     require(opened_ && streams_, "pieces come to bridges that stream");
     require(state_ == ReadyState::open || (closed_with_ && state_ == ReadyState::closing),
@@ -226,6 +226,7 @@ class FuzzBridge final : public Bridge {
     require(piece.frame_start != in_piece_, "a frame begins where none is");
     in_piece_ = !piece.frame_end;
     event([&] { react(); });
+    return true;
   }
   void on_drain() override {
     look();

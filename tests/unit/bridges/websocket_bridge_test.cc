@@ -323,6 +323,17 @@ TEST_CASE("the upstream's Close goes on to the client as it is") {
   }
 }
 
+TEST_CASE("an upstream that refuses a frame and is gone has said why") {
+  BridgeScene scene;
+  scene.open();
+  scene.client_begins("the first of it", 1'000'000);
+  scene.server.write(scene.server.peer.close(1009, "too big"));
+  scene.settle();
+  scene.server.end();
+  scene.wait(5'500);
+  CHECK(scene.client_ending() == "1009 'too big' upstream message_too_big");
+}
+
 TEST_CASE("an upstream whose stream has ended has its place back, whatever its client does") {
   BridgeScene scene;
   scene.open();
@@ -608,6 +619,12 @@ TEST_CASE("an upstream that does not answer the Close has timeouts.close") {
   scene.wait(4'500);
   CHECK_FALSE(scene.done);
   SUBCASE("not at all") {
+    scene.wait(1'000);
+    CHECK(scene.done);
+  }
+  SUBCASE("it goes on sending, what nobody takes any more") {
+    scene.server.write(scene.server.peer.text("to whom?"));
+    scene.settle();
     scene.wait(1'000);
     CHECK(scene.done);
   }

@@ -122,8 +122,9 @@ class ScriptedBridge final : public Bridge {
     event(shown(type, payload), [&] { script_.on_message(socket_, type, payload); });
   }
   // Only on a route that streams.
-  void on_piece(const MessagePiece& piece) override {
+  bool on_piece(const MessagePiece& piece) override {
     event("piece " + shown(piece.payload), [] {});
+    return true;
   }
   void on_drain() override {
     event("drain", [] {});

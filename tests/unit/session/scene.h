@@ -137,6 +137,7 @@ class Scene final : private Session::Owner {
   std::unique_ptr<Session> session;
   std::function<void(MessageType, std::string_view)> on_message;
   std::function<void()> on_drain;
+  bool takes = true;  // the pieces that it is told
 
  private:
   template <typename Call>
@@ -168,13 +169,14 @@ class Scene final : private Session::Owner {
     if (on_message) on_message(type, as_text(payload));
   }
   // "([text 'Hello'])": brackets for the start and end of the frame, parentheses for the message.
-  void on_session_piece(const MessagePiece& piece) override {
+  bool on_session_piece(const MessagePiece& piece) override {
     CHECK_FALSE(inside_call_);
     std::string text = piece.message_start ? "(" : "";
     if (piece.frame_start) text += "[" + std::to_string(piece.frame_payload_bytes) + " ";
     text += shown(piece.type, piece.payload);
     if (piece.frame_end) text += piece.fin ? "])" : "]";
     tell(text);
+    return takes;
   }
   void on_session_drain() override {
     CHECK_FALSE(inside_call_);

@@ -228,7 +228,9 @@ TEST_CASE("a frame that is never finished holds up the Close for timeouts.close,
   scene.session->begin_frame(MessageType::binary, true, true, 2);
   scene.receive(scene.client.close(1000, ""));
   scene.wait(scene.route.timeouts.close_ms + 200);
-  CHECK(scene.end() == "client close_timeout 1006 '' unclean");
+  // RFC 6455 7.1.5: the client's Close frame did come.
+  CHECK(scene.end() == "client close_timeout 1000 '' unclean");
+  CHECK(scene.detail() == "a frame was not finished within timeouts.close");
 }
 
 TEST_CASE("timeouts.close runs from the last bytes of the frame that the Close waits for") {
@@ -322,6 +324,47 @@ TEST_CASE("what the client sent before it heard of close_with() is still deliver
   scene.receive(scene.client.close(1000, ""));
   CHECK(scene.told() == "end");
   CHECK(scene.end() == "upstream normal 1000 '' clean");
+}
+
+TEST_CASE(
+    "what is still delivered behind close_with() gives the client time, if anybody takes it") {
+  Scene scene(streams);
+  const std::uint64_t nearly = scene.route.timeouts.close_ms - 500;
+  scene.session->close_with({.code = ws::normal, .text = ""});
+  for (int i = 0; i < 3; ++i) {
+    scene.wait(nearly);
+    scene.receive(scene.client.text("taken"));
+    CHECK(scene.end() == "open");
+  }
+  scene.takes = false;
+  scene.wait(nearly);
+  scene.receive(scene.client.text("for nobody"));
+  CHECK(scene.end() == "open");
+  scene.wait(nearly);
+  CHECK(scene.end() == "upstream close_timeout 1006 '' unclean");
+}
+
+TEST_CASE("a limit of which a CLOSING client makes too much does not change why it was closed") {
+  Scene scene([](config::Route& route) {
+    streams(route);
+    route.limits.messages_per_second = 1;
+  });
+  scene.session->close_with({.code = ws::normal, .text = "bye"});
+  scene.receive(scene.client.text("1") + scene.client.text("2"));
+  CHECK(scene.end() == "upstream normal 1006 '' unclean");
+  CHECK(scene.detail() == "limits.messages_per_second");
+  CHECK(scene.rejections(metrics::Limit::messages_per_second) == 1);
+}
+
+TEST_CASE("a limit of the protocol is counted in the midst of a frame too") {
+  Scene scene([](config::Route& route) {
+    streams(route);
+    route.limits.message_bytes_max = 10;
+  });
+  scene.session->begin_frame(MessageType::binary, true, true, 2);
+  scene.receive(scene.client.text(letters(11)));
+  CHECK(scene.end().starts_with("gateway message_too_big"));
+  CHECK(scene.rejections(metrics::Limit::message_size) == 1);
 }
 
 TEST_CASE("close_with() sends any code, and an empty Close for one that may not be sent") {
