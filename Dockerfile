@@ -1,7 +1,9 @@
 # The gateway's image: built on Debian 12, run on Debian 12's slim image by a user without a name.
 #
 #   docker build -t sluice --build-arg REVISION="$(git rev-parse HEAD)" .
-#   docker run --rm -p 9998:9998 -p 127.0.0.1:9464:9464 --read-only --cap-drop ALL sluice
+#   docker run --rm --stop-timeout 40 -p 9998:9998 -p 127.0.0.1:9464:9464 --read-only --cap-drop ALL sluice
+#
+# The timeout is longer than shutdown.drain_timeout (30 s), so that sockets are closed and not cut.
 #
 # Your own routes, pages and plugins are mounted over what is baked in:
 #   /etc/sluice/routes.yaml, /etc/sluice/www/, /usr/lib/sluice/*.so
@@ -32,10 +34,12 @@ LABEL org.opencontainers.image.title="Sluice" \
       org.opencontainers.image.created="${CREATED}" \
       org.opencontainers.image.base.name="docker.io/library/debian:12-slim"
 
-# Shared, not static: a security update of OpenSSL is then an update of the base.
+# Shared, not static: a security update of OpenSSL is then an update of the base. The certificates
+# are what `tls: {}` of an upstream verifies with.
 RUN apt-get update -qq \
     && DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes --no-install-recommends \
-        libfmt9 libisal2 libprometheus-cpp-core1.0 libsimdjson14 libspdlog1.10 libssl3 libuv1 libyaml-cpp0.7 zlib1g > /dev/null \
+        ca-certificates libfmt9 libisal2 libprometheus-cpp-core1.0 libsimdjson14 libspdlog1.10 libssl3 libuv1 \
+        libyaml-cpp0.7 zlib1g > /dev/null \
     && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/log/apt /var/log/dpkg.log
 
 COPY --from=build /src/build/release/sluice /usr/bin/sluice
