@@ -75,6 +75,33 @@ std::set<std::string> check_names(const std::string& text, const Exposition& exp
   return used;
 }
 
+using Values = std::map<std::string, std::set<std::string>>;  // by label
+
+Values exposed_values(const Exposition& exposed) {
+  Values values;
+  for (const auto& [name, family] : exposed.families) {
+    for (const auto& [sample, series] : family.samples) {
+      for (const auto& [labels, number] : series) {
+        for (const auto& [label_name, value] : labels) values[label_name].insert(value);
+      }
+    }
+  }
+  return values;
+}
+
+// What a query selects by, as in {limit=~"memory|descriptors"}, must be a value that is exposed.
+void check_values(const std::string& text, const Exposition& exposed) {
+  static const std::regex matcher(R"re((\w+)(?:=~|!=|=)"([^"]*)")re");
+  Values known = exposed_values(exposed);
+  for (std::sregex_iterator at(text.begin(), text.end(), matcher), end; at != end; ++at) {
+    std::istringstream alternatives((*at)[2]);
+    for (std::string value; std::getline(alternatives, value, '|');) {
+      if (value.starts_with('$')) continue;  // a dashboard's variable
+      CHECK_MESSAGE(known[(*at)[1]].count(value) == 1, "no such value: ", value);
+    }
+  }
+}
+
 // Every PromQL expression of a dashboard, and every query of its variables.
 void gather_queries(const nlohmann::json& node, std::string& queries) {
   if (!node.is_structured()) return;
@@ -108,15 +135,8 @@ TEST_CASE("docs/metrics.md names every value of the labels that are enumerations
   static const std::set<std::string> open_ended = {"route",    "le",  "loop",     "version",
                                                    "revision", "abi", "upstream", "endpoint"};
   std::set<std::string> values;
-  const Exposition exposed = exposition();
-  for (const auto& [name, family] : exposed.families) {
-    for (const auto& [sample, series] : family.samples) {
-      for (const auto& [labels, number] : series) {
-        for (const auto& [label_name, value] : labels) {
-          if (open_ended.count(label_name) == 0) values.insert(value);
-        }
-      }
-    }
+  for (const auto& [name, own] : exposed_values(exposition())) {
+    if (open_ended.count(name) == 0) values.insert(own.begin(), own.end());
   }
   // These two families show only what has happened.
   for (std::size_t i = 0; i < close_reason_count; ++i) {
@@ -136,14 +156,17 @@ TEST_CASE("docs/metrics.md queries no metric that is not there") {
   CHECK(check_names(document("docs/metrics.md"), exposition()).size() > 35);
 }
 
-TEST_CASE("the alert rules use no metric that is not there") {
-  CHECK(check_names(document("deploy/prometheus/alerts.yml"), exposition()).size() >= 5);
+TEST_CASE("the alert rules use no metric and no label's value that is not there") {
+  const std::string rules = document("deploy/prometheus/alerts.yml");
+  CHECK(check_names(rules, exposition()).size() >= 10);
+  check_values(rules, exposition());
 }
 
-TEST_CASE("the dashboard uses no metric that is not there") {
+TEST_CASE("the dashboard uses no metric and no label's value that is not there") {
   std::string queries;
   gather_queries(nlohmann::json::parse(document("deploy/grafana/sluice.json")), queries);
   CHECK(check_names(queries, exposition()).size() >= 15);
+  check_values(queries, exposition());
 }
 
 }  // namespace sluice::metrics
