@@ -1,10 +1,12 @@
 // The command line: what it prints, and what it exits with (0; 1 for a failure at run time; 2 for
 // usage or configuration).
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import fs from 'node:fs';
 import net from 'node:net';
 import path from 'node:path';
 import { describe, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
 import { Gateway, echoConfig, makeCertificate, sluice, temporaryFolder, testPlugin, withGateway }
   from '../support/gateway.mjs';
 
@@ -199,6 +201,35 @@ describe('sluice run', () => {
       assert.equal((await gateway.get('/nowhere')).status, 404);
     });
   });
+});
+
+describe('script/server', () => {
+  const script = fileURLToPath(new URL('../../script/server', import.meta.url));
+
+  // A clone in which everything is built, and whose gateway only says how it was called.
+  function builtClone() {
+    const clone = path.join(temporaryFolder(), 'a clone');
+    const programs = ['script/bootstrap', 'script/build', 'build/release/sluice'];
+    for (const name of programs) {
+      fs.mkdirSync(path.join(clone, path.dirname(name)), { recursive: true });
+      fs.writeFileSync(path.join(clone, name), '#!/bin/sh\n', { mode: 0o755 });
+    }
+    fs.writeFileSync(path.join(clone, programs.at(-1)), '#!/bin/sh\npwd\nprintf "%s\\n" "$@"\n');
+    fs.copyFileSync(script, path.join(clone, 'script/server'));
+    return clone;
+  }
+
+  for (const [given, wanted] of [
+    [[], (clone) => ['run', '--config', path.join(clone, 'config/routes.yaml')]],
+    [['--config', 'mine.yaml'], () => ['run', '--config', 'mine.yaml']],
+  ]) {
+    test(`"script/server ${given.join(' ')}" runs one file, where it was called`, () => {
+      const clone = builtClone();
+      const cwd = fs.realpathSync(temporaryFolder());
+      const said = execFileSync(path.join(clone, 'script/server'), given, { cwd, encoding: 'utf8' });
+      assert.deepEqual(said.trimEnd().split('\n'), [cwd, ...wanted(clone)]);
+    });
+  }
 });
 
 describe('sluice healthcheck', () => {
