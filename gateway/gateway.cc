@@ -368,7 +368,8 @@ void Gateway::serve_metrics() {
   sources_.plugin_abi = SLUICE_ABI;
   sources_.config_last_reload_success_seconds = unix_seconds();
   const std::shared_ptr<const http::Handler> handlers[] = {
-      admin::make_metrics(sources_), admin::make_health(), admin::make_readiness(draining_)};
+      admin::make_metrics(sources_), admin::make_health(),
+      admin::make_readiness([this] { return obstacle(); })};
   for (std::uint32_t i = 0; i < std::size(handlers); ++i) {
     auto route = metrics_->route(i);
     route->http = handlers[i];
@@ -383,6 +384,15 @@ void Gateway::serve_admin() {
         std::make_unique<bridges::PublishRelayFactory>(publisher_, loop_, config_.admin.key);
     admin_->worker->routes().add(std::move(route));
   }
+}
+
+// Why load balancers are to send nobody, if they are not to.
+std::string Gateway::obstacle() const {
+  if (draining_.load(std::memory_order_relaxed)) return "shutting down";
+  if (shared_.overload.load(std::memory_order_relaxed) >= OverloadLevel::refuse) {
+    return "memory is short";
+  }
+  return {};
 }
 
 // A connection takes one descriptor, or two if it may have one to an upstream. Over

@@ -76,6 +76,7 @@ class Gateway final : private net::Listener::Owner {
                                                        std::size_t index);
   void open_services(std::vector<Error>& errors);
   void serve_metrics();
+  std::string obstacle() const;
   void serve_admin();
   void stop_services();
   void limit_connections();

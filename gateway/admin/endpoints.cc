@@ -1,7 +1,5 @@
 #include "admin/endpoints.h"
 
-#include <functional>
-#include <string>
 #include <utility>
 
 namespace sluice::admin {
@@ -44,10 +42,10 @@ std::unique_ptr<const http::Handler> make_health() {
   return std::make_unique<Endpoint>([] { return text(200, "ok\n"); });
 }
 
-std::unique_ptr<const http::Handler> make_readiness(const std::atomic<bool>& draining) {
-  return std::make_unique<Endpoint>([&draining] {
-    return draining.load(std::memory_order_relaxed) ? text(503, "shutting down\n")
-                                                    : text(200, "ready\n");
+std::unique_ptr<const http::Handler> make_readiness(std::function<std::string()> obstacle) {
+  return std::make_unique<Endpoint>([ask = std::move(obstacle)] {
+    const std::string why = ask();
+    return why.empty() ? text(200, "ready\n") : text(503, why + "\n");
   });
 }
 

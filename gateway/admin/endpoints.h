@@ -1,8 +1,9 @@
 // The endpoints of the metrics listener: what may be read by anybody who can reach it.
 #pragma once
 
-#include <atomic>
+#include <functional>
 #include <memory>
+#include <string>
 
 #include "http/handler.h"
 #include "metrics/collector.h"
@@ -16,8 +17,8 @@ std::unique_ptr<const http::Handler> make_metrics(const metrics::Sources& source
 // process that is about to end by itself.
 std::unique_ptr<const http::Handler> make_health();
 
-// GET /readyz: 200, and 503 from the moment the process begins to shut down, so that load
-// balancers send nobody any more. `draining` outlives the handler.
-std::unique_ptr<const http::Handler> make_readiness(const std::atomic<bool>& draining);
+// GET /readyz: 200, and 503 as long as `obstacle` says why new clients are not wanted, so that load
+// balancers send nobody. Empty: they are. It is called for each request, on the thread that serves.
+std::unique_ptr<const http::Handler> make_readiness(std::function<std::string()> obstacle);
 
 }  // namespace sluice::admin

@@ -144,6 +144,15 @@ test('the format is Prometheus\' own', async () => {
   }
 });
 
+test('while new clients are refused for lack of memory, /readyz is 503 and /healthz is not', async () => {
+  await withGateway(echoConfig({ memory: { budget: '1MiB' } }), async (short) => {
+    await short.waitLog({ event: 'overload' });
+    const { status, body } = await short.getAdmin('/readyz');
+    assert.deepEqual([status, body.toString()], [503, 'memory is short\n']);
+    assert.equal((await short.getAdmin('/healthz')).status, 200);
+  });
+});
+
 test('the metrics listener answers its paths, to GET and HEAD, and nothing else', async () => {
   for (const [target, status] of [['/metrics', 200], ['/healthz', 200], ['/readyz', 200],
     ['/', 404], ['/echo', 404], ['/metrics/', 404], ['/metrics?x=1', 200]]) {

@@ -31,13 +31,15 @@ TEST_CASE("/healthz is fine as long as somebody answers") {
   CHECK(ask(*health, "HEAD").status == 200);
 }
 
-TEST_CASE("/readyz turns 503 when the process begins to shut down") {
-  std::atomic<bool> draining{false};
-  const auto readiness = admin::make_readiness(draining);
+TEST_CASE("/readyz is 503 as long as there is an obstacle, and tells it") {
+  std::string obstacle;
+  const auto readiness = admin::make_readiness([&obstacle] { return obstacle; });
   CHECK(ask(*readiness, "GET").status == 200);
-  draining = true;
+  obstacle = "shutting down";
   CHECK(ask(*readiness, "GET").status == 503);
   CHECK(ask(*readiness, "GET").body == "shutting down\n");
+  obstacle.clear();
+  CHECK(ask(*readiness, "GET").status == 200);
 }
 
 TEST_CASE("/metrics has the counters of the moment, in the format that Prometheus reads") {
