@@ -52,6 +52,7 @@ void mask_signals(int how) {
   sigemptyset(&ours);
   sigaddset(&ours, SIGTERM);
   sigaddset(&ours, SIGINT);
+  sigaddset(&ours, SIGHUP);
   pthread_sigmask(how, &ours, nullptr);
 }
 
@@ -413,24 +414,32 @@ void Gateway::limit_connections() {
   connections_shed_above_ = limit((free - spare / 2) / each);
 }
 
-int Gateway::run() {
-  limit_connections();
-  for (const int number : {SIGTERM, SIGINT}) {
-    signals_.push_back(
-        std::make_unique<uv::Signal>(loop_, number, [this, number] { on_signal(number); }));
-  }
-  mask_signals(SIG_UNBLOCK);  // one that came during the start has waited
-  // Sent by habit, as after rotating logs; each would end us on the spot. A terminal that is closed
-  // means the end, too.
-  const bool on_terminal = isatty(STDERR_FILENO) != 0;
-  for (const auto& [number, name] : {std::pair(SIGHUP, "SIGHUP"), std::pair(SIGUSR1, "SIGUSR1"),
-                                     std::pair(SIGUSR2, "SIGUSR2")}) {
-    if (number == SIGHUP && on_terminal) continue;
-    signals_.push_back(std::make_unique<uv::Signal>(loop_, number, [name = name] {
+void Gateway::handle_signals() {
+  const auto handle = [this](int number, std::function<void()> call) {
+    signals_.push_back(std::make_unique<uv::Signal>(loop_, number, std::move(call)));
+  };
+  for (const int number : {SIGTERM, SIGINT}) handle(number, [this, number] { on_signal(number); });
+  // Sent by habit, as after rotating logs; each would end us on the spot. SIGHUP means the end if
+  // there is a terminal: it was closed.
+  const auto ignore = [&handle](int number, const char* name) {
+    handle(number, [name] {
       log::warning("signal",
                    {{"name", name}, {"why", "nothing is done: a restart reads routes.yaml"}});
-    }));
+    });
+  };
+  ignore(SIGUSR1, "SIGUSR1");
+  ignore(SIGUSR2, "SIGUSR2");
+  if (isatty(STDERR_FILENO) != 0) {
+    handle(SIGHUP, [this] { on_hang_up(); });
+  } else {
+    ignore(SIGHUP, "SIGHUP");
   }
+  mask_signals(SIG_UNBLOCK);  // one that came during the start has waited
+}
+
+int Gateway::run() {
+  limit_connections();
+  handle_signals();
   if (checker_ != nullptr) checker_->start(resolve_ms, {});
   for (const auto& listener : listeners_) listener->start();
   for (const auto* service : {metrics_.get(), admin_.get()}) {
@@ -580,6 +589,12 @@ void Gateway::on_signal(int number) {
   } else {
     begin_shutdown();
   }
+}
+
+// The kernel and the shell may both tell us: the second time is no haste.
+void Gateway::on_hang_up() {
+  log::info("signal", {{"name", "SIGHUP"}});
+  if (!draining_.load(std::memory_order_relaxed)) begin_shutdown();
 }
 
 void Gateway::begin_shutdown() {

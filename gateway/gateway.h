@@ -44,15 +44,16 @@ class Gateway final : private net::Listener::Owner {
   // Loads the plugins and certificates and opens the folders. Returns everything that is wrong
   // with them.
   std::vector<Error> load();
-  // As process 1 of a container: SIGTERM and SIGINT wait from now on until run() handles them. We
-  // would not hear them at all before.
+  // As process 1 of a container: SIGTERM, SIGINT and SIGHUP wait from now on until run() handles
+  // them. We would not hear them at all before.
   static void hold_signals();
   // Makes the plugins' instances. After load(), once.
   std::vector<Error> start_workers();
   // Binds all listeners. Nobody is let in before run().
   std::vector<Error> listen();
 
-  // Serves until SIGTERM or SIGINT, then shuts down gracefully; a second signal ends at once.
+  // Serves until SIGTERM or SIGINT, or until its terminal is closed, then shuts down gracefully; a
+  // second signal ends at once.
   // Returns the exit code.
   int run();
 
@@ -85,7 +86,9 @@ class Gateway final : private net::Listener::Owner {
   std::optional<Admission> admit(const net::Endpoint& peer);
   void watch_memory();
 
+  void handle_signals();
   void on_signal(int number);
+  void on_hang_up();
   void begin_shutdown();
   void on_worker_empty();
   void end_at_once();

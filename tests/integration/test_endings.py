@@ -1,7 +1,9 @@
 """Ends of connections that may lose nothing: slow readers, and streams that are half-closed."""
 
 import contextlib
+import os
 import pathlib
+import signal
 import socket
 import ssl
 import sys
@@ -12,6 +14,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 
 from gateway import (
     CLOSE,
+    CONTINUATION,
     KIB,
     MIB,
     PATIENCE,
@@ -22,9 +25,11 @@ from gateway import (
     client_tls,
     close_frame,
     echo_config,
+    frame,
     make_certificate,
     temporary_folder,
     test_plugin,
+    until,
 )
 
 SMALL = 16 * KIB  # a client's receive buffer
@@ -192,6 +197,28 @@ class SignalsTest(unittest.TestCase):
             with Gateway() as gateway:
                 while gateway.child.poll() is None:
                     gateway.child.terminate()
+
+    def test_a_terminal_that_is_closed_means_a_graceful_end_however_often_it_is_told(self):
+        terminal, inside = os.openpty()
+        shell = f'exec setsid --ctty "$@" < {os.ttyname(inside)} 2>&0'
+        with Gateway(shell=shell) as gateway:
+            os.close(inside)
+            client = RawClient(gateway.listeners[0])
+            client.socket.sendall(frame(TEXT, b"the first half ", fin=False))
+            gateway.wait_metrics(lambda m: m.get("sluice_frames_total", opcode="text") == 1)
+            os.close(terminal)
+            gateway.wait_log(event="draining")
+            gateway.child.send_signal(signal.SIGHUP)
+            until(lambda: self.hang_ups(gateway) == 2, "the second one is in the log")
+            client.socket.sendall(frame(CONTINUATION, b"and the second"))
+            self.assertEqual(client.read_message(), (TEXT, b"the first half and the second"))
+            self.assertEqual(client.read_until_close(), ([], (1001, "shutting down")))
+            client.socket.sendall(close_frame(1001))
+            self.assertEqual(gateway.child.wait(PATIENCE), 0)
+            client.close()
+
+    def hang_ups(self, gateway):
+        return sum(log.get("name") == "SIGHUP" for log in gateway.logs)
 
 
 if __name__ == "__main__":

@@ -254,7 +254,7 @@ class Gateway:
 
 # ---- A WebSocket client of bytes
 
-TEXT, BINARY_FRAME, CLOSE, PING, PONG = 1, 2, 8, 9, 10
+CONTINUATION, TEXT, BINARY_FRAME, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 
 
 def frame(opcode, payload=b"", fin=True):
