@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <functional>
 #include <map>
+#include <regex>
 #include <set>
 #include <sstream>
 #include <string>
@@ -229,6 +230,22 @@ TEST_CASE("the rules that the design is built on stand in the tables") {
   CHECK(libraries.at("dlfcn.h") == Names{"bridges"});
   CHECK(rules().parts.at("bridges").count("connection") == 0);
   CHECK(rules().parts.at("base").empty());
+}
+
+TEST_CASE("docs/logs.md has a row for every record that is written") {
+  static const std::regex call(R"re(log::(?:debug|info|warning|error)\(\s*"([^"]+)")re");
+  const std::string document = sluice::test::read_text(source / "docs/logs.md");
+  std::set<std::string> events;
+  for (const std::string& path : files()) {
+    const std::string text = read(path);
+    for (std::sregex_iterator at(text.begin(), text.end(), call), end; at != end; ++at) {
+      events.insert((*at)[1]);
+    }
+  }
+  CHECK(events.size() > 25);
+  for (const std::string& event : events) {
+    CHECK_MESSAGE(document.find("| `" + event + "` |") != std::string::npos, "no row: ", event);
+  }
 }
 
 TEST_CASE("dlopen is called in the plugin bridge and nowhere else") {
