@@ -29,6 +29,9 @@ elsewhere.server.on('connection', () => { ++reached; });
 
 const folder = temporaryFolder();
 const names = path.join(folder, 'names');
+// LD_PRELOAD takes no path with a space, as a clone's may be.
+const preloaded = path.join(folder, 'names.so');
+fs.symlinkSync(testPlugin('names'), preloaded);
 const { port } = named.address();
 const setNames = (...addresses) => {
   fs.writeFileSync(`${names}.new`, ['changing.test', ...addresses].join(' ') + '\n');
@@ -108,7 +111,7 @@ hostileTable('Upstreams', {
   options: {
     folder,
     env: {
-      LD_PRELOAD: testPlugin('names'),
+      LD_PRELOAD: preloaded,
       SLUICE_TEST_NAMES: names,
       ASAN_OPTIONS: `${process.env.ASAN_OPTIONS ?? ''}:verify_asan_link_order=0`,
     },
