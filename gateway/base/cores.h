@@ -5,7 +5,7 @@
 
 namespace sluice {
 
-// What the affinity mask and the cgroup's CPU quota leave, rounded up; at least 1.
+// What the affinity mask and the CPU quotas of the cgroups leave, rounded up; at least 1.
 std::uint32_t available_cores();
 
 }  // namespace sluice

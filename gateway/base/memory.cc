@@ -4,34 +4,26 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <fstream>
-#include <limits>
+
+#include "base/cgroup.h"
 
 namespace sluice {
 namespace {
 
-constexpr std::uint64_t unlimited = std::numeric_limits<std::uint64_t>::max();
-
-// "268435456", or "max" for no limit.
-std::uint64_t limit_in(const char* path) {
-  std::uint64_t bytes = 0;
-  return std::ifstream(path) >> bytes ? bytes : unlimited;
-}
-
+// 0 if it is not known.
 std::uint64_t machine_memory() {
   const long pages = sysconf(_SC_PHYS_PAGES);
   const long page_bytes = sysconf(_SC_PAGESIZE);
-  if (pages <= 0 || page_bytes <= 0) return unlimited;
+  if (pages <= 0 || page_bytes <= 0) return 0;
   return static_cast<std::uint64_t>(pages) * static_cast<std::uint64_t>(page_bytes);
 }
 
 }  // namespace
 
 std::uint64_t available_memory() {
-  const std::uint64_t bytes =
-      std::min({limit_in("/sys/fs/cgroup/memory.max"),
-                limit_in("/sys/fs/cgroup/memory/memory.limit_in_bytes"), machine_memory()});
-  return bytes == unlimited ? 0 : bytes;
+  const std::uint64_t machine = machine_memory();
+  const std::uint64_t limit = cgroup_limits().memory_bytes;
+  return limit == 0 || machine == 0 ? std::max(limit, machine) : std::min(limit, machine);
 }
 
 std::uint64_t anonymous_memory() {
