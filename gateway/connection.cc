@@ -623,17 +623,13 @@ bool Connection::reads_slowly() {
 
 // ---- The bridge's side of the opening handshake
 
-void Connection::accept(std::string_view protocol) {
-  if (phase_ != Phase::deciding) return;
-  if (protocol.empty() || protocol == exchange_->chosen_protocol) {
-    agree_on_protocol(exchange_->chosen_protocol);
-    open_session();
-  } else if (exchange_->offers(protocol)) {
-    agree_on_protocol(protocol);
-    open_session();
-  } else {
-    fail("it accepted a subprotocol that the client did not offer");
-  }
+bool Connection::accept(std::string_view protocol) {
+  if (phase_ != Phase::deciding) return true;
+  if (protocol.empty()) protocol = exchange_->chosen_protocol;
+  if (!protocol.empty() && !exchange_->offers(protocol)) return false;
+  agree_on_protocol(protocol);
+  open_session();
+  return true;
 }
 
 void Connection::reject(int status, std::string_view reason) {

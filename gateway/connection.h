@@ -103,7 +103,7 @@ class Connection final : private RelaySession::Owner, private Session::Owner, pr
   ReadyState ready_state() const override;
   std::size_t buffered_amount() const override;
   std::string_view protocol() const override;
-  void accept(std::string_view protocol) override;
+  bool accept(std::string_view protocol) override;
   void reject(int status, std::string_view reason) override;
   void send(MessageType type, Bytes payload) override;
   bool close(std::uint16_t code, std::string_view reason) override;

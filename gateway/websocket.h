@@ -48,8 +48,9 @@ class WebSocket {
   virtual std::string_view protocol() const = 0;
 
   // Completes the opening handshake. The subprotocol is the route's choice unless `protocol` names
-  // another of those the client offered. Ignored unless CONNECTING.
-  virtual void accept(std::string_view protocol = {}) = 0;
+  // another of those the client offered. Ignored unless CONNECTING. Returns false, and does
+  // nothing, if the client did not offer `protocol`.
+  virtual bool accept(std::string_view protocol = {}) = 0;
   // Refuses it with an HTTP status of 400 to 599. Ignored unless CONNECTING.
   virtual void reject(int status, std::string_view reason) = 0;
 

@@ -139,8 +139,7 @@ struct PluginInstance::Host {
     if (slot == nullptr) return result;
     if (is_dangling(protocol, protocol_size)) return SLUICE_INVALID;
     if (slot->socket->ready_state() != ReadyState::connecting) return SLUICE_WRONG_STATE;
-    slot->socket->accept(text_of(protocol, protocol_size));
-    return SLUICE_OK;
+    return slot->socket->accept(text_of(protocol, protocol_size)) ? SLUICE_OK : SLUICE_INVALID;
   }
 
   static int reject(const sluice_host* host, sluice_socket id, int status, const char* reason,
@@ -348,7 +347,10 @@ class PluginBridge final : public Bridge {
   PluginBridge& operator=(const PluginBridge&) = delete;
 
   void on_open(const UpgradeRequest& request) override {
-    if (plugin().on_open == nullptr) return instance_.find(id_)->socket->accept();
+    if (plugin().on_open == nullptr) {
+      instance_.find(id_)->socket->accept();
+      return;
+    }
     instance_.opening_ = {id_, &request};
     call([this] { plugin().on_open(instance_.instance_, id_); });
     instance_.opening_ = {};

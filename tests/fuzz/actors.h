@@ -288,7 +288,8 @@ class FuzzBridge final : public Bridge {
     switch (what % 16) {
       case 0:
       case 1:
-        return socket_->accept();
+        socket_->accept();
+        return;
       case 2:
         return socket_->reject(static_cast<int>(size), "no\r\nX: y");
       case 3:

@@ -74,11 +74,13 @@ struct FakeWebSocket final : ClientSocket {
   std::size_t buffered_amount() const override { return buffered; }
   std::string_view protocol() const override { return agreed; }
 
-  void accept(std::string_view subprotocol) override {
-    if (state != ReadyState::connecting) return;
+  bool accept(std::string_view subprotocol) override {
+    if (state != ReadyState::connecting) return true;
+    if (not_offered == subprotocol) return false;
     accepted = std::string(subprotocol);
     agreed = subprotocol;
     state = ReadyState::open;
+    return true;
   }
   void reject(int status, std::string_view reason) override {
     if (state != ReadyState::connecting) return;
@@ -190,6 +192,7 @@ struct FakeWebSocket final : ClientSocket {
   std::string agreed;
   bool paused = false;
   std::vector<Sent> sent;
+  std::optional<std::string> not_offered;
   std::optional<std::string> accepted;  // the subprotocol that accept() named
   std::optional<Closed> rejected;
   std::optional<Closed> closed;

@@ -122,8 +122,8 @@ struct sluice_host {
   /* --- the socket --- */
 
   /* Completes the opening handshake, in on_open or later. Without a protocol (size 0) the
-   * subprotocol is the one that the route chose; else it is one that the client offers. Only while
-   * CONNECTING. */
+   * subprotocol is the one that the route chose; else it is one that the client offers
+   * (SLUICE_INVALID if not, and the socket waits for another answer). Only while CONNECTING. */
   int (*accept)(const struct sluice_host* host, sluice_socket socket, const char* protocol,
                 size_t protocol_size);
   /* Refuses it with an HTTP status of 400 to 599. Only while CONNECTING. */

@@ -147,9 +147,14 @@ class Handle {
   }
 
   // Lets the client in: in on_open or later. The subprotocol is the route's choice unless another
-  // one of those that the client offers is named.
+  // one of those that the client offers is named. One that it does not offer is the end of this
+  // socket, as an exception is.
   void accept(std::string_view subprotocol = {}) const {
-    call(&sluice_host::accept, subprotocol.data(), subprotocol.size());
+    if (host_ == nullptr) return;
+    const int result = host_->accept(host_, socket_, subprotocol.data(), subprotocol.size());
+    if (result != SLUICE_INVALID) return;
+    constexpr std::string_view what = "it accepted a subprotocol that the client did not offer";
+    host_->fail(host_, socket_, what.data(), what.size());
   }
   // Refuses the client with an HTTP status of 400 to 599.
   void reject(int status = 403, std::string_view reason = {}) const {

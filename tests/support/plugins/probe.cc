@@ -74,7 +74,9 @@ void on_open(void* instance, sluice_socket id) {
   data = host->offered_protocol(host, id, 2, &size);
   seen += text(data, size) + "] ";
   if (seen.find("later") != std::string::npos) return;
-  seen += std::to_string(host->accept(host, id, "two", 3)) + " ";
+  const int accepted = host->accept(host, id, "two", 3);
+  if (accepted == SLUICE_INVALID) host->reject(host, id, 400, "not two", 7);
+  seen += std::to_string(accepted) + " ";
   seen += std::to_string(host->accept(host, id, "two", 3)) + " ";
   data = host->path(host, id, &size);
   state.notes = seen + text(data, size);

@@ -26,7 +26,7 @@ class Thrower : public sluice::Socket {
 
   void on_open(const sluice::Request& request) override {
     if (request.query() == "open") throw std::runtime_error("thrown by on_open");
-    accept();
+    accept(request.query() == "protocol" ? "not offered" : "");
     if (request.query() == "accepted") throw std::runtime_error("thrown after accept()");
   }
   void on_message(sluice::Message message) override {

@@ -51,6 +51,28 @@ TEST_CASE("the request can be read in on_open, also after accept()") {
       "/echo a=b example.org https://example.org 192.0.2.1:49152 echo 1 kitchen two [] 0 -2 /echo");
 }
 
+TEST_CASE(
+    "a subprotocol that the client does not offer is not accepted; the plugin may then reject") {
+  Plugin plugin("probe");
+  Client client(plugin);
+  client.socket.not_offered = "two";
+  client.open();
+  CHECK_FALSE(client.socket.accepted);
+  CHECK(client.socket.rejected == test::FakeWebSocket::Closed{400, "not two"});
+  CHECK_FALSE(client.socket.failed);
+  client.close(1006);
+}
+
+TEST_CASE("a C++ plugin fails the socket that it accepts with a subprotocol of its own") {
+  Plugin plugin("thrower");
+  Client client(plugin);
+  client.request.query_ = "protocol";
+  client.socket.not_offered = "not offered";
+  client.open();
+  CHECK(client.socket.failed == "it accepted a subprotocol that the client did not offer");
+  client.close(1006);
+}
+
 TEST_CASE("a plugin may accept after on_open; then the request is gone") {
   Plugin plugin("probe");
   Client first(plugin);

@@ -175,6 +175,23 @@ TEST_CASE("a client that leaves while the bridge decides is noticed at once") {
 
 // ---- The opening handshake, as bridges of ours answer it
 
+TEST_CASE("accept() of what the client did not offer does nothing; another answer may follow") {
+  for (const bool rejects : {true, false}) {
+    CAPTURE(rejects);
+    House house(allow_protocols);
+    const auto client = undecided(house);
+    CHECK_FALSE(house.script.last->accept("c"));
+    CHECK(house.script.last->ready_state() == ReadyState::connecting);
+    if (rejects) {
+      house.script.last->reject(400, "speak b");
+      CHECK(house.all(*client).starts_with("HTTP/1.1 400 "));
+    } else {
+      CHECK(house.script.last->accept("b"));
+      CHECK(house.head(*client).find("Sec-WebSocket-Protocol: b\r\n") != std::string::npos);
+    }
+  }
+}
+
 TEST_CASE("accept_as(): the upstream's subprotocol and its fields are in the 101") {
   House house(allow_protocols);
   const auto client = undecided(house);
