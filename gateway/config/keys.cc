@@ -131,7 +131,7 @@ void visit(Keys& keys, Timeouts& timeouts) {
   keys.number(
       {"close",
        "Time that the client has to answer our Close frame, from when it last took something "
-       "of what stands before it."},
+       "of what stands before it, or sent something that still reaches its upstream."},
       timeouts.close_ms, duration);
 }
 
