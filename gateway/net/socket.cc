@@ -236,6 +236,15 @@ void Socket::on_unanswered() {
   fail(FailureKind::reset, Error{"nothing acknowledged within keepalive.tcp_user_timeout"});
 }
 
+bool Socket::has_unread() const {
+  char byte = 0;
+  ssize_t count = 0;
+  do {
+    count = ::recv(poll_.fd(), &byte, 1, MSG_PEEK);
+  } while (count < 0 && errno == EINTR);
+  return count >= 0 || (errno != EAGAIN && errno != EWOULDBLOCK);
+}
+
 Endpoint Socket::local_endpoint() const {
   sockaddr_storage address{};
   socklen_t size = sizeof address;

@@ -41,6 +41,7 @@ class Socket : public Transport, private uv::Poll::Owner {
   Bytes lend(Bytes bytes) override;
   void set_user_timeout(TimerWheel& wheel, std::uint64_t timeout_ms) override;
   SendProgress progress() const override { return send_progress(poll_.fd()); }
+  bool has_unread() const override;
   Endpoint local_endpoint() const override;
   Result<Address> peer_address() const override { return Address::of_peer(poll_.fd()); }
   bool blocked() const override { return blocked_; }

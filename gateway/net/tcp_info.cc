@@ -9,9 +9,6 @@
 namespace sluice::net {
 namespace {
 
-// The C library's header names it, which does not go together with the kernel's.
-constexpr unsigned tcp_established = 1;
-
 // The kernel's own words for it: an acknowledgement of anything new puts tcpi_retransmits back to
 // 0, and any at all does so with tcpi_probes. One probe proves nothing: it may have been sent this
 // moment, and kernels answer no more than two a second.
@@ -31,8 +28,7 @@ SendProgress send_progress(int fd) {
   if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) != 0) return {};
   return {.acknowledged_bytes = info.tcpi_bytes_acked,
           .outstanding = info.tcpi_unacked > 0 || info.tcpi_notsent_bytes > 0,
-          .unanswered = is_unanswered(info),
-          .peer_ended = info.tcpi_state != tcp_established};
+          .unanswered = is_unanswered(info)};
 }
 
 }  // namespace sluice::net

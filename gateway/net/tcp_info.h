@@ -11,7 +11,6 @@ struct SendProgress {
   // And the peer's kernel does not answer: not what was sent again, or not when it was asked twice
   // whether its window is open. A peer that merely does not read has a kernel that answers.
   bool unanswered = false;
-  bool peer_ended = false;  // the peer's FIN or reset has arrived, be it read or not
 };
 
 // A system call. All zero for what is no TCP socket.

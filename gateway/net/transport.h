@@ -82,6 +82,9 @@ class Transport {
   // How far the peer has come with what was flushed. A system call.
   virtual SendProgress progress() const = 0;
 
+  // Something has come that was not read: bytes, the end of the stream or its reset. A system call.
+  virtual bool has_unread() const = 0;
+
   // Our end of the stream. A system call.
   virtual Endpoint local_endpoint() const = 0;
   // The peer's end, while the stream stands. A system call.

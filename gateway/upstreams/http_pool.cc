@@ -62,10 +62,11 @@ class HttpPool::Kept final : public Turn::Mortal,
 
   // The pool has removed it.
   void leave() { removed_ = true; }
-  // Then: the connection, or nothing if its end has arrived meanwhile, or the service has moved.
+  // Then: the connection, or nothing if its end has arrived meanwhile, or bytes, which would be
+  // taken for the next answer, or the service has moved.
   std::optional<Idle> release() {
     idle_.transport->read(false);
-    if (broken_ || idle_.transport->write_failed() || idle_.transport->progress().peer_ended ||
+    if (broken_ || idle_.transport->write_failed() || idle_.transport->has_unread() ||
         !leads_to_endpoint())
       return {};
     return std::move(idle_);

@@ -75,6 +75,7 @@ class MemoryTransport final : public net::Transport {
   net::SendProgress progress() const override {
     return {.acknowledged_bytes = wire_.from_gateway.size(), .outstanding = wire_.room == 0};
   }
+  bool has_unread() const override { return !wire_.to_gateway.empty(); }
   net::Endpoint local_endpoint() const override { return {}; }
   bool blocked() const override { return blocked_; }
   void tell_resets_at_once() override {}

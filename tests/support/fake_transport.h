@@ -41,6 +41,7 @@ class FakeTransport final : public net::Transport {
   void shutdown() override { shut_down = true; }
   void reset_on_close() override { reset = true; }
   net::SendProgress progress() const override { return sending; }
+  bool has_unread() const override { return false; }
   net::Endpoint local_endpoint() const override { return local; }
   Result<net::Address> peer_address() const override { return fail("there is none"); }
   void set_user_timeout(TimerWheel&, std::uint64_t timeout_ms) override {

@@ -80,13 +80,21 @@ TEST_CASE("pool: a connection that the upstream ends, breaks or writes to is dro
   }
 }
 
-TEST_CASE("pool: an end that has arrived and was not read yet is noticed by take()") {
-  PoolScene scene;
-  scene.keep(2);
-  for (const auto& peer : scene.server.peers) peer->close();  // and no turn of the loop
-  CHECK_FALSE(scene.take_kept());
-  scene.end_turn();
-  CHECK(scene.connections() == 0);
+TEST_CASE("pool: what has arrived and was not read yet is noticed by take()") {
+  const std::function<void(Peer&)> arrivals[] = {
+      [](Peer& peer) { peer.close(); },
+      [](Peer& peer) { peer.reset(); },
+      // It would be the answer to somebody's request.
+      [](Peer& peer) { peer.send(ok("stray")); },
+  };
+  for (const auto& arrival : arrivals) {
+    PoolScene scene;
+    scene.keep(2);
+    for (const auto& peer : scene.server.peers) arrival(*peer);  // and no turn of the loop
+    CHECK_FALSE(scene.take_kept());
+    scene.end_turn();
+    CHECK(scene.connections() == 0);
+  }
 }
 
 TEST_CASE("pool: a connection to an address that the endpoint's name has lost is not used") {
