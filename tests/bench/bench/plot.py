@@ -12,7 +12,10 @@ COLOURS = {
     "libuv": "#e8710a",
     "raw epoll": "#9a8f1f",
     "nginx": "#2fa84f",
+    "nginx 64k": "#1f8a8a",
     "haproxy": "#c2459b",
+    "haproxy 64k": "#8b5cf6",
+    "websockify": "#c0563b",
 }
 GREY = "#808080"
 

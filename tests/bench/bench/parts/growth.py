@@ -36,12 +36,14 @@ def relay_contestants(bench, port):
         ("sluice", lambda: servers.relay(port)),
         ("raw epoll", lambda: servers.raw_relay(port)),
         ("nginx", lambda: servers.nginx(port)),
+        ("nginx 64k", lambda: servers.nginx_64k(port)),
         ("haproxy", lambda: servers.haproxy(port)),
+        ("haproxy 64k", lambda: servers.haproxy_64k(port)),
     )
 
 
 def runs(settings):
-    by_size = len(SIZES) * (3 + 4)
+    by_size = len(SIZES) * (3 + 6)
     return (len(CONNECTIONS) * 3 + by_size + len(ROUTES)) * min(settings.rounds, ROUNDS_MAX)
 
 
