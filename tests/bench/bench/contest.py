@@ -75,12 +75,15 @@ class Turns:
             if last:
                 self.gave_up.add(contestant.name)
 
-    def take(self, what, options, mode):
+    def take(self, what, options, mode, again=()):
+        """`again`: names of those that run twice as often, since a goal compares them."""
         rounds = self.bench.settings.rounds
-        for number in range(1, rounds + 1):
-            self.bench.progress.round(what, number, rounds)
+        rounds_of = {name: rounds * (2 if name in again else 1) for name in self.runs}
+        most = max(rounds_of.values())
+        for number in range(1, most + 1):
+            self.bench.progress.round(what, number, most)
             for contestant in self.contestants:
-                if contestant.name not in self.gave_up:
+                if contestant.name not in self.gave_up and number <= rounds_of[contestant.name]:
                     self.run(contestant, mode, [*options, "--seconds", self.bench.settings.seconds])
         return self.results()
 
@@ -89,22 +92,22 @@ class Turns:
         return {"runs": runs, "failed": self.failed}
 
 
-def take_turns(bench, contestants, what, options, mode="echo"):
+def take_turns(bench, contestants, what, options, mode="echo", again=()):
     """Runs every running server by turns."""
-    return Turns(bench, contestants).take(what, options, mode)
+    return Turns(bench, contestants).take(what, options, mode, again)
 
 
-def start_and_take_turns(bench, contestants, what, options, mode="echo"):
+def start_and_take_turns(bench, contestants, what, options, mode="echo", again=()):
     """The same for servers that are started for it."""
     with contextlib.ExitStack() as stack:
         turns = Turns(bench, contestants)
         turns.start(stack)
-        return turns.take(what, options, mode)
+        return turns.take(what, options, mode, again)
 
 
-def contest(bench, contestants, workload, *options):
+def contest(bench, contestants, workload, *options, again=()):
     """What results.json keeps of a workload."""
     turns = start_and_take_turns(
-        bench, contestants, str(workload), [*workload.options, *options]
+        bench, contestants, str(workload), [*workload.options, *options], again=again
     )
     return {**workload._asdict(), **turns}

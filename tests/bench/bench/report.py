@@ -5,26 +5,43 @@ from typing import NamedTuple
 from bench import statistics
 from bench.workload import Workload
 
+MET, MISSED, NOISE = "met", "**missed**", "within the noise"
+
 
 class Goal(NamedTuple):
     what: str
     bound: str
     value: str
-    met: bool
+    verdict: str
 
 
-def at_most(what, value, bound, form="{:.2f}"):
-    return Goal(what, f"at most {bound:g}", form.format(value), value <= bound)
+def goal(what, values, bound, text, form, is_met):
+    """Of a figure, or of those of all rounds: then the median counts, if it is more than noise."""
+    values = values if isinstance(values, list) else [values]
+    verdict = MET if is_met(statistics.median(values)) else MISSED
+    if statistics.is_within_noise(bound, values):
+        verdict = NOISE
+    return Goal(what, text, statistics.spread(values, form.format), verdict)
 
 
-def at_least(what, value, bound, form="{:.2f}"):
-    return Goal(what, f"at least {bound:g}", form.format(value), value >= bound)
+def at_most(what, values, bound, form="{:.2f}"):
+    return goal(what, values, bound, f"at most {bound:,}", form, lambda value: value <= bound)
+
+
+def at_least(what, values, bound, form="{:.2f}"):
+    return goal(what, values, bound, f"at least {bound:,}", form, lambda value: value >= bound)
 
 
 def goal_table(goals):
-    verdict = {True: "met", False: "**missed**"}
-    rows = [(goal.what, goal.bound, goal.value, verdict[goal.met]) for goal in goals]
-    return table(["goal", "", "measured", ""], rows)
+    goals = list(goals)
+    verdicts = [goal.verdict for goal in goals]
+    met, missed, noise = (verdicts.count(verdict) for verdict in (MET, MISSED, NOISE))
+    return [
+        *table(["goal", "", "measured", ""], goals),
+        "",
+        f"{met} met, {missed} missed, {noise} within the noise: the bound is between the quartiles"
+        " of the rounds.",
+    ]
 
 
 def table(head, rows):
@@ -85,13 +102,13 @@ def failures(failed_by_what):
     return ["", "What failed, and what the load generator said:", "", *lines] if lines else []
 
 
-def ratio_goals(contests, what, of, bounds, goal=at_most, ours="sluice"):
+def ratio_goals(contests, what, of, bounds, ours="sluice"):
     """A goal for each workload that has a bound: our cost beside that of `of`."""
     for contest in contests:
         workload, runs = Workload.of(contest), contest["runs"]
         if workload in bounds and of in runs:
-            ratio = statistics.median(statistics.ratios(runs[ours], runs[of]))
-            yield goal(f"{what} {workload}, times {of}", ratio, bounds[workload])
+            ratios = statistics.ratios(runs[ours], runs[of])
+            yield at_most(f"{what} {workload}, times {of}", ratios, bounds[workload])
 
 
 def times_less_goals(contests, what, than, at_least_times):
@@ -99,6 +116,6 @@ def times_less_goals(contests, what, than, at_least_times):
     for contest in contests:
         runs = contest["runs"]
         if than in runs:
-            ratio = statistics.median(statistics.ratios(runs[than], runs["sluice"]))
+            ratios = statistics.ratios(runs[than], runs["sluice"])
             name = f"{what} {Workload.of(contest)}, times less than {than}"
-            yield at_least(name, ratio, at_least_times, "{:.1f}")
+            yield at_least(name, ratios, at_least_times, "{:.1f}")

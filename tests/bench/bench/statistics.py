@@ -1,8 +1,11 @@
 """Figures of runs. A run is the line of JSON that the load generator printed."""
 
-from statistics import median
+from statistics import median, quantiles
 
 from bench import Failure
+
+ROUNDS_FOR_QUARTILES = 4
+
 
 def count_of(run):
     """What it had many of."""
@@ -46,6 +49,15 @@ def median_of(figure, runs):
 def ratios(runs, of):
     """Of costs, each run with the one next to it in time."""
     return [cost_us(a) / cost_us(b) for a, b in zip(runs, of)]
+
+
+def is_within_noise(bound, values):
+    """Whether half of the rounds are on either side of it, more or less: between the quartiles.
+    Of a few rounds that cannot be said."""
+    if len(values) < ROUNDS_FOR_QUARTILES:
+        return False
+    lower, _, upper = quantiles(values, n=4, method="inclusive")
+    return lower < bound < upper
 
 
 def spread(values, form):

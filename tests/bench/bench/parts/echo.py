@@ -38,12 +38,19 @@ def contestants(bench):
     )
 
 
+def compared(workload):
+    return ("sluice", LIMIT) if workload in RATIO_MAX else ()
+
+
 def runs(settings):
-    return len(WORKLOADS) * 4 * settings.rounds
+    return (len(WORKLOADS) * 4 + len(RATIO_MAX) * 2) * settings.rounds
 
 
 def measure(bench):
-    return [contest(bench, contestants(bench), workload) for workload in WORKLOADS]
+    return [
+        contest(bench, contestants(bench), workload, again=compared(workload))
+        for workload in WORKLOADS
+    ]
 
 
 def section(results):

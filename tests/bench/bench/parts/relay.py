@@ -35,13 +35,16 @@ def contestants(bench, port):
 
 
 def runs(settings):
-    return len(WORKLOADS) * 8 * settings.rounds
+    return len(WORKLOADS) * (8 + 2) * settings.rounds
 
 
 def measure(bench):
     with bench.contestants.echo_upstream() as upstream:
         return [
-            contest(bench, contestants(bench, upstream.port), workload) for workload in WORKLOADS
+            contest(
+                bench, contestants(bench, upstream.port), workload, again=("sluice", LIMIT)
+            )
+            for workload in WORKLOADS
         ]
 
 

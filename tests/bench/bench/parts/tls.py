@@ -31,12 +31,19 @@ def relay_contestants(bench, port):
     )
 
 
+def compared(workload):
+    return ("plain", "tls") if workload in RATIO_MAX else ()
+
+
 def runs(settings):
-    return (len(WORKLOADS) * 2 + len(RELAY_WORKLOADS) * 2) * settings.rounds
+    return (len(WORKLOADS) * 2 + len(RATIO_MAX) * 2 + len(RELAY_WORKLOADS) * 2) * settings.rounds
 
 
 def measure(bench):
-    echoes = [contest(bench, echo_contestants(bench), workload) for workload in WORKLOADS]
+    echoes = [
+        contest(bench, echo_contestants(bench), workload, again=compared(workload))
+        for workload in WORKLOADS
+    ]
     with bench.contestants.echo_upstream() as upstream:
         relays = [
             contest(bench, relay_contestants(bench, upstream.port), workload)
