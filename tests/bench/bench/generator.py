@@ -7,10 +7,11 @@ import subprocess
 import sys
 
 from bench import Failure
-from bench.machine import cores, pin_to
+from bench.machine import Stolen, cores, pin_to
 from bench.servers import tree_cpu_seconds
 
 RUN_SECONDS_MAX = 120
+STOLEN_MAX = 0.05
 WEBSOCKETS_LOAD = pathlib.Path(__file__).parents[1] / "websockets_load.py"
 
 
@@ -25,10 +26,21 @@ class Generator:
         return [str(word) for word in words]
 
     def run(self, mode, server, *options):
-        """Runs it to its end and returns its figures."""
+        """Runs it to its end and returns its figures. A second time if the hypervisor took much of
+        the server's core away: what others have left in its caches costs it time of its own."""
+        figures = self.run_once(mode, server, *options)
+        if figures["stolen"] <= STOLEN_MAX:
+            return figures
+        self.progress.note(f"{figures['stolen']:.0%} of a run were stolen; it is repeated")
+        return min(figures, self.run_once(mode, server, *options), key=lambda run: run["stolen"])
+
+    def run_once(self, mode, server, *options):
+        stolen = Stolen(server.core)
         if server.forks:
-            return self.run_beside_processes(mode, server, *options)
-        return self.run_to_end(mode, self.command(mode, server, *options))
+            figures = self.run_beside_processes(mode, server, *options)
+        else:
+            figures = self.run_to_end(mode, self.command(mode, server, *options))
+        return {**figures, "stolen": round(stolen.share(), 4)}
 
     def run_to_end(self, what, command):
         done = subprocess.run(

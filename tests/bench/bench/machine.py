@@ -21,6 +21,31 @@ def pin_to(core):
     return lambda: os.sched_setaffinity(0, {core} if isinstance(core, int) else core)
 
 
+class Stolen:
+    """The share of the time that the hypervisor gives cores to others, since it was made."""
+
+    def __init__(self, core):
+        self.cores = {core} if isinstance(core, int) else set(core)
+        self.before = self.ticks()
+
+    def ticks(self):
+        """Of each core: stolen, and all (proc(5), /proc/stat)."""
+        ticks = {}
+        for name, *fields in map(str.split, pathlib.Path("/proc/stat").read_text().splitlines()):
+            if name[3:].isdigit() and int(name[3:]) in self.cores:
+                numbers = [int(field) for field in fields[:8]]  # guests are in `user` already
+                ticks[name] = numbers[7], sum(numbers)
+        return ticks
+
+    def share(self):
+        """Of the core that lost the most."""
+        shares = [0.0]
+        for name, (stolen, total) in self.ticks().items():
+            stolen_before, total_before = self.before[name]
+            shares.append((stolen - stolen_before) / max(total - total_before, 1))
+        return max(shares)
+
+
 def first_match(pattern, path):
     try:
         found = re.search(pattern, pathlib.Path(path).read_text(), re.MULTILINE)

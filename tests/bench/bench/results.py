@@ -48,6 +48,22 @@ def is_readable(name, kept):
     return True
 
 
+def largest(key, measured):
+    """Of all figures of that name, however deep they are; None if there is none."""
+    if isinstance(measured, dict):
+        found = [measured.get(key), *(largest(key, one) for one in measured.values())]
+    elif isinstance(measured, list):
+        found = [largest(key, one) for one in measured]
+    else:
+        return None
+    return max((one for one in found if one is not None), default=None)
+
+
+def with_stolen(name, measured):
+    stolen = largest("stolen", measured)
+    return name if stolen is None else f"{name} ({stolen:.0%})"
+
+
 class Results:
     """Of all parts; each with the day, the machine and the versions that it was measured with."""
 
@@ -116,9 +132,14 @@ class Results:
                 f"{here['kernel']}, {here['system']}",
                 f"{settings['rounds']} x {settings['seconds']:g} s",
             )
-            parts_by_row.setdefault(row, []).append(name)
+            parts_by_row.setdefault(row, []).append(with_stolen(name, kept["results"]))
         rows = [(*row, ", ".join(parts)) for row, parts in parts_by_row.items()]
-        return table(["measured on", "machine", "system", "runs of each", "parts"], rows)
+        return [
+            *table(["measured on", "machine", "system", "runs of each", "parts"], rows),
+            "",
+            "In brackets, where it was recorded: how much of the server's core the hypervisor gave to"
+            " others, in the run that lost the most.",
+        ]
 
     def version_table(self):
         """Of each contestant, and of which parts if they were measured with several."""

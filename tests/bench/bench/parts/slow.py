@@ -2,6 +2,7 @@
 
 from bench.generator import go_on
 from bench.heap import user_memory
+from bench.machine import Stolen
 from bench.report import at_least, at_most, table
 from bench.statistics import cost_us, costs_us, median_of, rate, spread
 
@@ -21,9 +22,10 @@ def runs(settings):
 def run(bench, *options):
     """Figures of the others, and the memory of the gateway while all connections are there."""
     with bench.contestants.gateway() as server:
-        before = user_memory(server.pid)
+        before, stolen = user_memory(server.pid), Stolen(server.core)
         with bench.generator.waiting("echo", server, "--wait", *options) as load:
             figures = go_on(load)
+            figures["stolen"] = round(stolen.share(), 4)
             figures["memory_bytes"] = user_memory(server.pid) - before
     bench.progress.ran()
     return figures
