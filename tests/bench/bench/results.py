@@ -105,7 +105,7 @@ class Results:
         return plots
 
     def report(self):
-        lines = ["# What was measured", "", *PREFACE, "", "## Goals", ""]
+        lines = ["# What was measured", "", *PREFACE, *self.warning(), "", "## Goals", ""]
         lines += goal_table(
             goal
             for _, part, kept in self.measured()
@@ -120,6 +120,17 @@ class Results:
                 for name in part.plots(kept["results"]):
                     lines += ["", f"![{name}]({name})"]
         return lines
+
+    def warning(self):
+        """Figures of several states of the source cannot be compared with each other."""
+        versions = sorted({kept["versions"].get("sluice", "?") for _, _, kept in self.measured()})
+        dirty = any(version.endswith("-dirty") for version in versions)
+        if len(versions) < 2 and not dirty:
+            return []
+        several = "parts were measured with different versions of Sluice" if versions[1:] else ""
+        changed = "what was measured has changes that are in no commit" if dirty else ""
+        what = "; ".join(one for one in (several, changed) if one)
+        return ["", f"**Warning: {what} ({', '.join(versions)}).**"]
 
     def machine_table(self):
         """A row for all parts that were measured alike."""
