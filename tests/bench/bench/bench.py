@@ -1,6 +1,6 @@
 """What every part is given."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bench.contestants import Contestants
 from bench.generator import Generator
@@ -24,6 +24,10 @@ class Bench:
     generator: Generator
     settings: Settings
     progress: Progress
+
+    def with_rounds_at_most(self, most):
+        rounds = min(self.settings.rounds, most)
+        return replace(self, settings=replace(self.settings, rounds=rounds))
 
 
 def open_bench(folder, work, settings, progress):

@@ -17,7 +17,9 @@ each part does and how to read it. CPU-seconds a million messages are CPU µs a 
 server alone, user and kernel, all its threads and processes. Shown are the median and, in brackets,
 the extremes of all rounds; a ratio compares runs that were next to each other in time. A workload
 is *payload x batch x connections*: so many connections, on each of which a batch of messages is
-sent, and the next when all of it has come back.
+sent, and the next when all of it has come back. Latencies of such a *closed loop* are from a batch's
+first byte sent to its last received; a slow server is asked less, which hides how long its users would
+wait. Latencies that are corrected for that (coordinated omission) stand under *Latency*.
 """.splitlines()
 
 

@@ -119,7 +119,7 @@ def section(results):
         for name, some in one["runs"].items():
             rows.append(row(what, name, some))
             what = ""
-    head = ["", "generator", "a second", "CPU µs each", "µs p50 / p99"]
+    head = ["", "generator", "a second", "CPU µs each", "closed loop: p50 / p99, µs"]
     lines = ["Echoes. A server that is asked less often sleeps more often, which costs time.", ""]
     lines += table(head, rows)
     if "skipped" in results["requests"]:

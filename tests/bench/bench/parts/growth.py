@@ -1,7 +1,6 @@
 """How cost grows: with connections, with the size of messages, and with routes."""
 
 import time
-from dataclasses import replace
 
 from bench import Failure
 from bench.contest import contest, those_installed
@@ -47,12 +46,8 @@ def runs(settings):
     return (len(CONNECTIONS) * 3 + by_size + len(ROUTES)) * min(settings.rounds, ROUNDS_MAX)
 
 
-def with_rounds(bench, rounds):
-    return replace(bench, settings=replace(bench.settings, rounds=rounds))
-
-
 def measure(bench):
-    bench = with_rounds(bench, min(bench.settings.rounds, ROUNDS_MAX))
+    bench = bench.with_rounds_at_most(ROUNDS_MAX)
     sizes = [Workload(size, 1, CONNECTIONS_OF_SIZES) for size in SIZES]
     with bench.contestants.echo_upstream() as upstream:
         relays = [contest(bench, relay_contestants(bench, upstream.port), one) for one in sizes]
