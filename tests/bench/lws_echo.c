@@ -1,9 +1,13 @@
 /* libwebsockets' echo for script/bench: each message that comes is sent back, with one thread.
  * Debian has the library, and a test server that has no echo.
  *
- *   bench_lws_echo PORT      serves on 127.0.0.1:PORT until it is killed
+ *   bench_lws_echo PORT [--uv] [--tls CERT KEY] [--deflate]
+ *
+ * serves on 127.0.0.1:PORT until it is killed. It waits with poll(2), as the library does unless
+ * told otherwise, or with libuv: the one is better if most connections are busy, the other if not.
  */
 #include <libwebsockets.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -86,8 +90,33 @@ static int on_event(struct lws* socket, enum lws_callback_reasons reason, void* 
   }
 }
 
+/* Returns whether they were understood. */
+static bool read_options(int argc, char** argv, struct lws_context_creation_info* info) {
+  /* Without context takeover, as the gateway's mode `shared`. */
+  static const struct lws_extension deflate[] = {
+      {"permessage-deflate", lws_extension_callback_pm_deflate,
+       "permessage-deflate; client_no_context_takeover; server_no_context_takeover"},
+      {NULL, NULL, NULL},
+  };
+  if (argc < 2) return false;
+  info->port = atoi(argv[1]);
+  for (int i = 2; i < argc; ++i) {
+    if (strcmp(argv[i], "--deflate") == 0) {
+      info->extensions = deflate;
+    } else if (strcmp(argv[i], "--uv") == 0) {
+      info->options |= LWS_SERVER_OPTION_LIBUV;
+    } else if (strcmp(argv[i], "--tls") == 0 && i + 2 < argc) {
+      info->options |= LWS_SERVER_OPTION_DO_SSL_GLOBAL_INIT;
+      info->ssl_cert_filepath = argv[++i];
+      info->ssl_private_key_filepath = argv[++i];
+    } else {
+      return false;
+    }
+  }
+  return true;
+}
+
 int main(int argc, char** argv) {
-  if (argc != 2) return 2;
   const struct lws_protocols protocols[] = {
       {.name = "echo",
        .callback = on_event,
@@ -98,7 +127,7 @@ int main(int argc, char** argv) {
   lws_set_log_level(LLL_ERR, NULL);
   struct lws_context_creation_info info;
   memset(&info, 0, sizeof info);
-  info.port = atoi(argv[1]);
+  if (!read_options(argc, argv, &info)) return 2;
   info.iface = "127.0.0.1";
   info.protocols = protocols;
   info.pt_serv_buf_size = 65536;

@@ -9,6 +9,7 @@ from bench.machine import cores
 from bench.servers import Peer, Pushpin, Server, free_port, installed
 
 TEMPLATES = pathlib.Path(__file__).parent / "templates"
+HAPROXY_64K = "tune.bufsize 65536"
 TLS_LISTENER = ", tls: { certificates: [{ cert: bench.crt, key: bench.key }] }"
 PROGRAMS = ("nginx", "haproxy", "caddy", "apache2", "websockify", "pushpin", "wrk")
 
@@ -121,11 +122,22 @@ class Contestants:
 
     # ---- A library of WebSocket servers
 
-    def libwebsockets(self):
+    def libwebsockets(self, *options):
         program, listen = self.tools / "bench_lws_echo", free_port()
         if not program.exists():
             raise Skip("libwebsockets was not there to build with (script/bootstrap --bench)")
-        return Peer([program, listen], listen)
+        return Peer([program, listen, *options], listen)
+
+    def libwebsockets_uv(self):
+        """As it waits best where most connections are silent."""
+        return self.libwebsockets("--uv")
+
+    def tls_libwebsockets(self):
+        self.make_certificate()
+        return self.libwebsockets("--tls", self.work / "bench.crt", self.work / "bench.key")
+
+    def deflating_libwebsockets(self):
+        return self.libwebsockets("--deflate")
 
     # ---- Proxies, each in front of a server on 127.0.0.1:port
 
@@ -137,7 +149,7 @@ class Contestants:
         self.make_certificate()
         return self.relay(port, TLS_LISTENER)
 
-    def nginx(self, port, tuning=""):
+    def nginx(self, port, tuning="", tls=""):
         program, listen = installed("nginx"), free_port()
         configuration = self.configuration(
             "nginx.conf",
@@ -146,11 +158,20 @@ class Contestants:
             listen=listen,
             port=port,
             tuning=tuning,
+            ssl=" ssl" if tls else "",
+            tls=tls,
         )
         return Peer([program, "-p", self.work, "-c", configuration], listen)
 
     def nginx_64k(self, port):
         return self.nginx(port, "proxy_buffer_size 64k; proxy_buffers 8 64k;")
+
+    def tls_nginx(self, port):
+        """Debian's nginx-light speaks TLS, but 1.3 only if it is told to."""
+        self.make_certificate()
+        certificate = f"ssl_certificate {self.work}/bench.crt;"
+        certificate += f" ssl_certificate_key {self.work}/bench.key; ssl_protocols TLSv1.3;"
+        return self.nginx(port, tls=certificate)
 
     def haproxy(self, port, tuning="", tls=""):
         program, listen = installed("haproxy"), free_port()
@@ -160,11 +181,14 @@ class Contestants:
         return Peer([program, "-db", "-f", configuration], listen)
 
     def haproxy_64k(self, port):
-        return self.haproxy(port, "tune.bufsize 65536")
+        return self.haproxy(port, HAPROXY_64K)
 
-    def tls_haproxy(self, port):
+    def tls_haproxy(self, port, tuning=""):
         self.make_certificate()
-        return self.haproxy(port, tls=f"ssl crt {self.work / 'bench.pem'}")
+        return self.haproxy(port, tuning, f"ssl crt {self.work / 'bench.pem'}")
+
+    def tls_haproxy_64k(self, port):
+        return self.tls_haproxy(port, HAPROXY_64K)
 
     def caddy(self, port):
         program, listen = installed("caddy"), free_port()

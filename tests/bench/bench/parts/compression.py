@@ -1,6 +1,6 @@
 """permessage-deflate: JSON that is inflated, echoed and deflated."""
 
-from bench.contest import Contestant, take_turns
+from bench.contest import Contestant, contest, those_installed
 from bench.report import at_most, contest_table
 from bench.statistics import costs_us
 from bench.workload import Workload
@@ -11,16 +11,21 @@ US_MAX = {"shared": 20, "dedicated": 16}
 
 
 def runs(settings):
-    return (1 + 2 * len(US_MAX)) * settings.rounds
+    return (2 + 2 * len(US_MAX)) * settings.rounds
+
+
+def contestants(bench):
+    servers = bench.contestants
+    ours = [Contestant("off", servers.gateway())]
+    for mode in US_MAX:
+        ours.append(Contestant(mode, servers.gateway(), ("--path", f"/{mode}", "--deflate")))
+    # Without context takeover, as `shared`.
+    peer = ("libwebsockets", servers.deflating_libwebsockets, "--deflate")
+    return ours + those_installed(bench, peer)
 
 
 def measure(bench):
-    with bench.contestants.gateway() as server:
-        contestants = [Contestant("off", server, ("--path", "/echo"))]
-        for mode in US_MAX:
-            contestants.append(Contestant(mode, server, ("--path", f"/{mode}", "--deflate")))
-        turns = take_turns(bench, contestants, str(WORKLOAD), WORKLOAD.options, again=US_MAX)
-    return [{**WORKLOAD._asdict(), **turns}]
+    return [contest(bench, contestants(bench), WORKLOAD, again=US_MAX)]
 
 
 def section(results):

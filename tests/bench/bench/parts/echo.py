@@ -35,6 +35,7 @@ def contestants(bench):
         (LIMIT, servers.raw_echo, "--raw"),
         ("raw epoll", servers.raw_epoll_echo, "--raw"),
         ("libwebsockets", servers.libwebsockets),
+        ("libwebsockets uv", servers.libwebsockets_uv),
     )
 
 
@@ -43,7 +44,7 @@ def compared(workload):
 
 
 def runs(settings):
-    return (len(WORKLOADS) * 4 + len(RATIO_MAX) * 2) * settings.rounds
+    return (len(WORKLOADS) * 5 + len(RATIO_MAX) * 2) * settings.rounds
 
 
 def measure(bench):

@@ -6,6 +6,7 @@ from bench.statistics import costs_us, median_of, rate, ratios, spread
 
 TITLE = "Opening handshakes: connections opened, upgraded and closed, 16 at a time"
 US_MAX = 45
+PEERS = ("haproxy", "nginx")
 ECHO, RELAY = "sluice, a plugin", "sluice, a relay"
 FULL, RESUMED = "TLS 1.3, P-256, full", "TLS 1.3, P-256, resumed"
 
@@ -17,6 +18,7 @@ def plain_contestants(bench, port):
         (ECHO, servers.gateway),
         (RELAY, lambda: servers.relay(port)),
         ("haproxy", lambda: servers.haproxy(port)),
+        ("haproxy 64k", lambda: servers.haproxy_64k(port)),
         ("nginx", lambda: servers.nginx(port)),
     )
 
@@ -28,6 +30,8 @@ def tls_contestants(bench, port):
         (ECHO, servers.tls_gateway),
         (RELAY, lambda: servers.tls_relay(port)),
         ("haproxy", lambda: servers.tls_haproxy(port)),
+        ("haproxy 64k", lambda: servers.tls_haproxy_64k(port)),
+        ("nginx", lambda: servers.tls_nginx(port)),
     )
 
 
@@ -40,7 +44,7 @@ KINDS = (
 
 
 def runs(settings):
-    return (4 + 3 + 3) * settings.rounds
+    return (5 + 5 + 5) * settings.rounds
 
 
 def measure(bench):
@@ -57,21 +61,26 @@ def measure(bench):
     return results
 
 
+def times(runs, of):
+    return spread(ratios(runs, of), "{:.2f}".format) if of and runs is not of else ""
+
+
 def section(results):
     rows = []
     for kind, turns in results.items():
         for name, runs in turns["runs"].items():
-            costs = costs_us(runs)
-            per_second = f"{median_of(rate, runs):,.0f}"
-            rows.append((kind, name, spread(costs, "{:.1f}".format), per_second))
+            costs = spread(costs_us(runs), "{:.1f}".format)
+            beside = [times(runs, turns["runs"].get(peer)) for peer in PEERS]
+            rows.append((kind, name, costs, f"{median_of(rate, runs):,.0f}", *beside))
             kind = ""
-    lines = table(["", "", "CPU µs each", "a second"], rows)
+    lines = table(["", "", "CPU µs each", "a second", *(f"times {peer}" for peer in PEERS)], rows)
     return [*lines, *failures((kind, turns["failed"]) for kind, turns in results.items())]
 
 
 def goals(results):
-    costs = costs_us(results["plain"]["runs"][ECHO])
-    yield at_most("an opening handshake, plain, CPU µs", costs, US_MAX, "{:.1f}")
+    for name in (ECHO, RELAY):
+        what = f"an opening handshake, plain, {name.removeprefix('sluice, ')}, CPU µs"
+        yield at_most(what, costs_us(results["plain"]["runs"][name]), US_MAX, "{:.1f}")
     runs = results[FULL]["runs"]
     if "haproxy" in runs:
         than_haproxy = ratios(runs[RELAY], runs["haproxy"])

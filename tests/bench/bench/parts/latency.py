@@ -22,7 +22,7 @@ ROUNDS_MAX = 3  # no goal depends on them
 
 
 def runs(settings):
-    count = len(ECHOES) * 4 + len(RELAYS) * 8 + len(TCP) * 3 - 1 + len(TLS) * 2
+    count = len(ECHOES) * 5 + len(RELAYS) * 8 + len(TCP) * 3 - 1 + len(TLS) * 3
     return count * min(settings.rounds, ROUNDS_MAX)
 
 

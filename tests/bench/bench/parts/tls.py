@@ -16,10 +16,12 @@ RATIO_MAX = {Workload(1024, 1, 200): 2.3}
 
 
 def echo_contestants(bench):
-    return [
-        Contestant("plain", bench.contestants.gateway()),
-        Contestant("tls", bench.contestants.tls_gateway(), ("--tls",)),
+    servers = bench.contestants
+    ours = [
+        Contestant("plain", servers.gateway()),
+        Contestant("tls", servers.tls_gateway(), ("--tls",)),
     ]
+    return ours + those_installed(bench, ("libwebsockets", servers.tls_libwebsockets, "--tls"))
 
 
 def relay_contestants(bench, port):
@@ -27,7 +29,9 @@ def relay_contestants(bench, port):
     return those_installed(
         bench,
         ("sluice", lambda: servers.tls_relay(port), "--tls"),
+        ("nginx", lambda: servers.tls_nginx(port), "--tls"),
         ("haproxy", lambda: servers.tls_haproxy(port), "--tls"),
+        ("haproxy 64k", lambda: servers.tls_haproxy_64k(port), "--tls"),
     )
 
 
@@ -36,7 +40,8 @@ def compared(workload):
 
 
 def runs(settings):
-    return (len(WORKLOADS) * 2 + len(RATIO_MAX) * 2 + len(RELAY_WORKLOADS) * 2) * settings.rounds
+    echoes = len(WORKLOADS) * 3 + len(RATIO_MAX) * 2
+    return (echoes + len(RELAY_WORKLOADS) * 4) * settings.rounds
 
 
 def measure(bench):
@@ -54,7 +59,7 @@ def measure(bench):
 
 def section(results):
     return [
-        "Echoes, beside the same without TLS:",
+        "Echoes, beside the same without TLS; *libwebsockets* with TLS:",
         "",
         *contest_table(results["echoes"], "plain"),
         "",
