@@ -4,9 +4,10 @@ import resource
 import socket
 import ssl
 
-from bench import websocket
+from bench import Failure, websocket
+from bench.contest import those_installed
 from bench.heap import HeapCounts, counting_environment, user_memory
-from bench.report import at_most
+from bench.report import at_most, table
 from bench.servers import descriptors, wait_until_left
 
 TITLE = "Memory of idle connections, beyond their sockets"
@@ -21,10 +22,10 @@ def runs(_):
     return 2
 
 
-def use_once(bench, server):
+def use_once(bench, server, *options):
     """So that what is made only once is there, and those who used it have gone."""
     before = descriptors(server.pid)
-    bench.generator.run("echo", server, "--connections", 10, "--messages", 10)
+    bench.generator.run("echo", server, "--connections", 10, "--messages", 10, *options)
     wait_until_left(server.pid, before)
 
 
@@ -94,6 +95,43 @@ def tls_idle_heap(bench, connections):
         return growth_with_tls(server, connections, lambda: HeapCounts(path).read()[1])
 
 
+# ---- Others
+
+
+def contestants(bench, port):
+    servers = bench.contestants
+    return those_installed(
+        bench,
+        ("sluice, a plugin", servers.gateway),
+        ("libwebsockets", servers.libwebsockets),
+        ("raw epoll", servers.raw_epoll_echo, "--raw"),
+        ("sluice, a relay", lambda: servers.relay(port)),
+        ("nginx, a relay", lambda: servers.nginx(port)),
+        ("haproxy, a relay", lambda: servers.haproxy(port)),
+    )
+
+
+def memory_of(bench, contestant, connections):
+    with contestant.server as server:
+        use_once(bench, server, *contestant.options)
+        before = user_memory(server.pid)
+        options = ["--connections", connections, *contestant.options]
+        with bench.generator.waiting("idle", server, *options):
+            return (user_memory(server.pid) - before) / connections
+
+
+def memory_of_all(bench, connections):
+    """Bytes for each connection, by contestant."""
+    bytes_each = {}
+    with bench.contestants.echo_upstream() as upstream:
+        for contestant in contestants(bench, upstream.port):
+            try:
+                bytes_each[contestant.name] = memory_of(bench, contestant, connections)
+            except Failure as failure:
+                bench.progress.note(f"{contestant.name}: {failure}")
+    return bytes_each
+
+
 # ---- The part
 
 
@@ -114,6 +152,8 @@ def measure(bench):
         },
         "tls_connections": TLS_CONNECTIONS,
         "tls_bytes_each": tls_idle_memory(bench, TLS_CONNECTIONS),
+        "others_connections": heap_connections,
+        "others_bytes_each": memory_of_all(bench, heap_connections),
     }
 
 
@@ -128,7 +168,20 @@ def section(results):
     for low, count in results["blocks_each"].items():
         high = int(low) + HeapCounts.CLASS_BYTES - 1
         lines.append(f"    - {count:.2f} blocks of {low} to {high} B")
-    return lines
+    return [*lines, *others(results)]
+
+
+def others(results):
+    if "others_bytes_each" not in results:
+        return []
+    rows = [(name, f"{each:,.0f}") for name, each in results["others_bytes_each"].items()]
+    return [
+        "",
+        f"Beside others, {results['others_connections']:,} plain connections each. Of a relay each is"
+        " two, one to the client and one to the upstream.",
+        "",
+        *table(["", "user B each"], rows),
+    ]
 
 
 def goals(results):
