@@ -7,6 +7,7 @@
  * told otherwise, or with libuv: the one is better if most connections are busy, the other if not.
  */
 #include <libwebsockets.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -133,6 +134,8 @@ int main(int argc, char** argv) {
   info.pt_serv_buf_size = 65536;
   struct lws_context* context = lws_create_context(&info);
   if (context == NULL) return 1;
+  /* With libuv the library has a handler of its own, which does not end it. */
+  signal(SIGTERM, SIG_DFL);
   while (lws_service(context, 0) >= 0) {
   }
   lws_context_destroy(context);

@@ -97,8 +97,10 @@ def show(part, measured):
 
 
 def main():
-    # Whoever ends it does not want its servers to stay.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    # Whoever ends it, or closes its terminal, does not want its servers to stay.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup(1) has it
+            signal.signal(number, lambda *_: sys.exit(1))
     arguments = parse_arguments()
     if arguments.guard:
         guard.run(arguments.folder, arguments.write)

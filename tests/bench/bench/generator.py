@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 from bench import Failure
-from bench.machine import Stolen, cores, pin_to
+from bench.machine import Stolen, begin_on, cores
 from bench.servers import tree_cpu_seconds
 
 RUN_SECONDS_MAX = 120
@@ -49,7 +49,7 @@ class Generator:
             capture_output=True,
             text=True,
             timeout=RUN_SECONDS_MAX + 10,
-            preexec_fn=pin_to(cores()[1]),
+            preexec_fn=begin_on(cores()[1]),
         )
         if done.returncode != 0:
             raise Failure(f"{what}: {done.stderr.strip() or done.returncode}")
@@ -68,21 +68,14 @@ class Generator:
 
     def run_together(self, generator_cores, mode, server, *options):
         """One on each of these cores, all at the same time; their figures."""
-        processes = [
-            subprocess.Popen(
-                self.command(mode, server, *options),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                text=True,
-                preexec_fn=pin_to(core),
-            )
-            for core in generator_cores
-        ]
-        told = [process.communicate(timeout=RUN_SECONDS_MAX + 10)[0] for process in processes]
-        if any(process.returncode != 0 for process in processes):
-            raise Failure(f"{mode}: the load generator gave up")
+        with contextlib.ExitStack() as stack:
+            processes = [
+                stack.enter_context(self.started(mode, server, *options, core=core))
+                for core in generator_cores
+            ]
+            told = [answer_of(process) for process in processes]
         self.progress.ran()
-        return [json.loads(line) for line in told]
+        return told
 
     def run_websockets(self, server, *options):
         """The second load generator, that a public library does the work of."""
@@ -106,7 +99,7 @@ class Generator:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            preexec_fn=pin_to(cores()[1] if core is None else core),
+            preexec_fn=begin_on(cores()[1] if core is None else core),
         )
         try:
             yield process

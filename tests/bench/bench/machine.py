@@ -1,9 +1,14 @@
 """The machine that is measured on, and which of its cores is whose."""
 
+import ctypes
 import os
 import pathlib
 import platform
 import re
+import signal
+
+LIBC = ctypes.CDLL(None)
+PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
 def all_cores():
@@ -16,9 +21,15 @@ def cores():
     return all_cores()[0], all_cores()[-1]
 
 
-def pin_to(core):
-    """What a new process does before anything else; `core` may be several."""
-    return lambda: os.sched_setaffinity(0, {core} if isinstance(core, int) else core)
+def begin_on(core):
+    """What a new process does before anything else; `core` may be several. It ends with this one,
+    also if this one is killed."""
+
+    def begin():
+        LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        os.sched_setaffinity(0, {core} if isinstance(core, int) else core)
+
+    return begin
 
 
 class Stolen:

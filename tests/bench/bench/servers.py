@@ -6,13 +6,14 @@ import pathlib
 import random
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
 import time
 
 from bench import Failure, Skip, websocket
-from bench.machine import cores, pin_to
+from bench.machine import begin_on, cores
 
 START_SECONDS = 30
 
@@ -35,7 +36,7 @@ class Server:
             stdin=subprocess.DEVNULL,
             stdout=self.output,
             stderr=subprocess.STDOUT,
-            preexec_fn=pin_to(self.core),
+            preexec_fn=begin_on(self.core),
         )
         self.pid = self.process.pid
         try:
@@ -59,12 +60,16 @@ class Server:
         raise Failure(f"{self.command[0]} does not listen:\n{self.output.read()}")
 
     def __exit__(self, *_):
+        # Each of Pushpin's processes is in a group of its own, so they are ended one by one.
+        forked = descendants(self.pid)
         self.process.terminate()
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(timeout=10)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+        self.process.kill()
+        self.process.wait()
+        for pid in forked:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         self.output.close()
 
 
@@ -118,12 +123,26 @@ def cpu_seconds(pid):
     return time.clock_gettime(clock)
 
 
-def tree_cpu_seconds(pid):
-    """The same of a process and of those that it has forked, as far as they live."""
+def children(pid):
+    """Of its first thread."""
     with contextlib.suppress(OSError):
-        children = pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        return cpu_seconds(pid) + sum(tree_cpu_seconds(int(child)) for child in children)
-    return 0
+        told = pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text()
+        return [int(child) for child in told.split()]
+    return []
+
+
+def descendants(pid):
+    """Those that a process has forked, and what they have forked, as far as they live."""
+    return [one for child in children(pid) for one in (child, *descendants(child))]
+
+
+def tree_cpu_seconds(pid):
+    """The CPU time of a process and of those that it has forked, as far as they live."""
+    total = 0
+    for one in (pid, *descendants(pid)):
+        with contextlib.suppress(OSError):
+            total += cpu_seconds(one)
+    return total
 
 
 def free_port():

@@ -7,6 +7,7 @@ import subprocess
 from bench import Skip
 from bench.generator import go_on
 from bench.heap import HeapCounts, counting_environment
+from bench.machine import all_cores, begin_on
 from bench.report import MET, MISSED, Goal
 
 TITLE = "Allocations and system calls of a 20-byte echo, on one connection, one at a time"
@@ -43,6 +44,7 @@ def trace(pid, load, summary):
         stdin=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=begin_on(all_cores()),
     )
     try:
         if "attached" not in tracer.stderr.readline():

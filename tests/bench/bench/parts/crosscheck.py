@@ -5,7 +5,7 @@ import subprocess
 
 from bench import Skip
 from bench.generator import RUN_SECONDS_MAX
-from bench.machine import cores, pin_to
+from bench.machine import begin_on, cores
 from bench.report import table
 from bench.servers import cpu_seconds, installed
 from bench.statistics import cost_us, latency_us, median, median_of, rate
@@ -80,7 +80,7 @@ def run_wrk(bench, server, seconds):
         capture_output=True,
         text=True,
         timeout=RUN_SECONDS_MAX,
-        preexec_fn=pin_to(cores()[1]),
+        preexec_fn=begin_on(cores()[1]),
     )
     bench.progress.ran()
     told = done.stdout
