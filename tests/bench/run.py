@@ -49,9 +49,9 @@ def parse_arguments():
     parser.add_argument(
         "--to",
         type=pathlib.Path,
-        default=FOLDER,
         metavar="FOLDER",
-        help="where the results and the report are kept (default docs/benchmarks)",
+        help="where the results and the report are kept (default docs/benchmarks; with --quick a new"
+        " folder of its own, since what it finds is no measurement)",
     )
     parser.add_argument(
         "--report", action="store_true", help="write the report anew, of the results that are kept"
@@ -62,6 +62,13 @@ def parse_arguments():
     if unknown:
         parser.error(f"unknown part: {unknown[0]} (there are {', '.join(PARTS)})")
     return arguments
+
+
+def folder_of(arguments):
+    """Where the results go."""
+    if arguments.to is None and arguments.quick:
+        return pathlib.Path(tempfile.mkdtemp(prefix="sluice-bench-"))
+    return arguments.to or FOLDER
 
 
 def settings_of(arguments):
@@ -106,7 +113,7 @@ def main():
         guard.run(arguments.folder, arguments.write)
         return 0
     if arguments.report:
-        Results(arguments.to).write()
+        Results(folder_of(arguments)).write()
         return 0
     _, descriptors_max = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors_max, descriptors_max))
@@ -119,7 +126,7 @@ def main():
         progress = Progress({name: PARTS[name].runs(settings) for name in names})
         bench = open_bench(arguments.folder, work, settings, progress)
         try:
-            run_parts(bench, names, Results(arguments.to))
+            run_parts(bench, names, Results(folder_of(arguments)))
         except Failure as failure:
             print(f"script/bench: {failure}", file=sys.stderr)
             return 1
