@@ -1,5 +1,6 @@
 """What every part is given."""
 
+import math
 from dataclasses import dataclass, replace
 
 from bench.contestants import Contestants
@@ -25,9 +26,11 @@ class Bench:
     settings: Settings
     progress: Progress
 
-    def with_rounds_at_most(self, most):
-        rounds = min(self.settings.rounds, most)
-        return replace(self, settings=replace(self.settings, rounds=rounds))
+    def with_at_most(self, rounds, seconds=math.inf):
+        """The same, for a part that needs no more of them."""
+        rounds = min(self.settings.rounds, rounds)
+        seconds = min(self.settings.seconds, seconds)
+        return replace(self, settings=replace(self.settings, rounds=rounds, seconds=seconds))
 
 
 def open_bench(folder, work, settings, progress):

@@ -15,7 +15,9 @@ COLOURS = {
     "nginx 64k": "#1f8a8a",
     "haproxy": "#c2459b",
     "haproxy 64k": "#8b5cf6",
-    "websockify": "#c0563b",
+    # Both are ours.
+    "plain": "#3b82f6",
+    "compressed": "#1f8a8a",
 }
 GREY = "#808080"
 

@@ -127,7 +127,7 @@ def report(bench):
     plots = [ElementTree.parse(path) for path in results.folder.glob("*.svg")]
     written = (results.folder / "report.md").read_text()
     told = all(part.TITLE in written for part in (compression, growth))
-    good = told and kept.parts == results.parts and len(plots) == 4
+    good = told and kept.parts == results.parts and len(plots) == 6
     return good, f"{len(written.splitlines())} lines, {len(plots)} plots"
 
 

@@ -41,7 +41,7 @@ def at_rates(bench, loads, contestants):
 
 
 def measure(bench):
-    bench = bench.with_rounds_at_most(ROUNDS_MAX)
+    bench = bench.with_at_most(ROUNDS_MAX)
     results = {
         "echoes": at_rates(bench, ECHOES, lambda _: echo.contestants(bench)),
         "tls": at_rates(bench, TLS, lambda _: tls.echo_contestants(bench)),

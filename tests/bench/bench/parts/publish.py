@@ -8,9 +8,10 @@ import time
 
 from bench import Failure
 from bench.generator import answer_of, tell
+from bench.plot import Axis, Line, draw
 from bench.report import at_most, table
 from bench.servers import free_port
-from bench.statistics import costs_us, median_of, ratios, spread
+from bench.statistics import costs_us, median, median_of, ratios, spread
 
 TITLE = "Publish: one message of 1 KiB to all subscribers of a channel, one worker on one core"
 CHANNEL = "bench"
@@ -129,6 +130,21 @@ def section(results):
         " little to deliver; times from the moment that it is sent. *frames*: how many different ones"
         " the subscribers got of a message.",
     ]
+
+
+def plots(results):
+    lines = []
+    for kind in OPTIONS:
+        costs = [
+            (one["subscribers"], costs_us(one["runs"])) for one in results if one["kind"] == kind
+        ]
+        points = [(x, median(values), min(values), max(values)) for x, values in costs]
+        lines.append(Line(kind, points))
+    subscribers, cost = (
+        Axis(title, "{:,.10g}".format) for title in ("subscribers", "CPU µs a delivery")
+    )
+    title = "A message of 1 KiB that is published, over subscribers"
+    return {"publish-subscribers.svg": draw(title, subscribers, cost, lines)}
 
 
 def goals(results):
