@@ -7,6 +7,7 @@ from bench.workload import Workload
 
 # A slow server is asked less, so these say less of it than those of the part `latency`.
 CLOSED_LOOP = "closed loop: p50 / p99 / p99.9 of a batch, µs"
+BUSY = 0.95  # whoever uses more of its core can hardly do more
 MET, MISSED, NOISE = "met", "**missed**", "within the noise"
 
 
@@ -67,6 +68,16 @@ def latencies(runs):
     return " / ".join(f"{value:,.0f}" for value in values if value is not None)
 
 
+def generator_busy(runs):
+    """How busy the load generator was; and whether it was the limit, while the server was not."""
+    generator = statistics.median_of(statistics.generator_busy, runs)
+    if generator is None:
+        return ""
+    server = statistics.median_of(statistics.busy, runs)
+    is_limit = generator > BUSY > server
+    return f"{generator:.0%}, limit" if is_limit else f"{generator:.0%}"
+
+
 def contest_row(workload, name, runs, reference):
     """The last column is the cost beside the reference's."""
     ratios = statistics.ratios(runs, reference) if reference and runs is not reference else []
@@ -76,6 +87,7 @@ def contest_row(workload, name, runs, reference):
         statistics.spread(statistics.costs_us(runs), "{:.2f}".format),
         f"{statistics.median_of(statistics.rate, runs):,.0f}",
         f"{statistics.median_of(statistics.busy, runs):.0%}",
+        generator_busy(runs),
         latencies(runs),
         statistics.spread(ratios, "{:.2f}".format) if ratios else "",
     )
@@ -90,6 +102,7 @@ def contest_table(contests, reference):
             rows.append(contest_row(workload, name, runs, runs_by_name.get(reference)))
             workload = ""
     head = ["payload x batch x connections", "", "CPU-s a million", "a second", "busy"]
+    head += ["generator busy"]
     lines = table([*head, CLOSED_LOOP, f"times {reference}"], rows)
     return [*lines, *failures((str(Workload.of(one)), one["failed"]) for one in contests)]
 

@@ -19,7 +19,10 @@ the extremes of all rounds; a ratio compares runs that were next to each other i
 is *payload x batch x connections*: so many connections, on each of which a batch of messages is
 sent, and the next when all of it has come back. Latencies of such a *closed loop* are from a batch's
 first byte sent to its last received; a slow server is asked less, which hides how long its users would
-wait. Latencies that are corrected for that (coordinated omission) stand under *Latency*.
+wait. Latencies that are corrected for that (coordinated omission) stand under *Latency*. *busy* is the
+share of its core that the server used; where it is *generator busy* that says *limit*, the load
+generator used more than 95 % of its own and the server less: it waited, and sleeps and short turns
+cost it time that it would not need under more load.
 """.splitlines()
 
 

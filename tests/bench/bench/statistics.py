@@ -31,6 +31,11 @@ def busy(run):
     return run["server_cpu_seconds"] / run["seconds"]
 
 
+def generator_busy(run):
+    """Of its one core."""
+    return run["own_cpu_seconds"] / run["seconds"] if "own_cpu_seconds" in run else None
+
+
 def latency_us(run, quantile):
     """`quantile`: p50, p99, p999. None if the run does not tell."""
     return run.get(f"{quantile}_us")
