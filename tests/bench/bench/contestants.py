@@ -215,10 +215,11 @@ class Contestants:
     def webhook(self, port):
         return self.sluice(self.configuration("webhook.yaml", f"webhook-{port}.yaml", port=port))
 
-    def publisher(self, port, admin):
+    def publisher(self, port, admin, environment=None):
         """With routes to a service that subscribes, and publishing on the port `admin`."""
         values = {"port": port, "admin": admin}
-        return self.sluice(self.configuration("publish.yaml", f"publish-{admin}.yaml", **values))
+        configuration = self.configuration("publish.yaml", f"publish-{admin}.yaml", **values)
+        return self.sluice(configuration, environment)
 
     def pushpin(self, port):
         """Four processes, that talk over sockets in a folder of their own."""

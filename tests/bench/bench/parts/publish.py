@@ -8,6 +8,7 @@ import time
 
 from bench import Failure
 from bench.generator import answer_of, tell
+from bench.heap import HeapCounts, counting_environment
 from bench.plot import Axis, Line, draw
 from bench.report import at_most, table
 from bench.servers import free_port
@@ -18,8 +19,11 @@ CHANNEL = "bench"
 # At most half of the descriptors: the gateway keeps one for each client's requests free.
 SUBSCRIBERS = (10, 1000, 10_000)
 DESCRIPTORS_SPARE = 200
+ALLOCATION_TURNS = 5
 TURNS = 4  # messages for each round; there is no other figure that is made so quickly
 COMPRESSED_TIMES_MAX = 1.1
+# The list of those who get it grows by doubling, so a thousand times as many take it ten steps.
+ALLOCATIONS_TIMES_MAX = 1.25
 OPTIONS = {"plain": (), "compressed": ("--deflate",)}
 
 
@@ -69,12 +73,12 @@ def publish(load, admin, number, subscribers):
 
 
 @contextlib.contextmanager
-def channel(bench, service, kind, subscribers):
+def channel(bench, service, kind, subscribers, environment=None):
     """A gateway of its own with subscribers that wait; yields a function that publishes to them."""
     admin = free_port()
     options = ["--connections", subscribers, "--path", f"/{kind}", *OPTIONS[kind]]
     with (
-        bench.contestants.publisher(service.port, admin) as server,
+        bench.contestants.publisher(service.port, admin, environment) as server,
         bench.generator.waiting("subscribers", server, *options) as load,
     ):
         yield lambda number: publish(load, admin, number, subscribers)
@@ -94,8 +98,24 @@ def measure_channels(bench, service, subscribers):
             bench.progress.round(f"{subscribers:,} subscribers", turn, turns)
             for publish_to, result in zip(channels, results):
                 result["runs"].append(publish_to(turn))
+    for result in results:
+        result["allocations"] = allocations(bench, service, result["kind"], subscribers)
     bench.progress.ran()
     return results
+
+
+def allocations(bench, service, kind, subscribers):
+    """Heap allocations of the gateway for one message, the fewest of some: a request over HTTP
+    takes some, and now and then there is something else to do."""
+    path = bench.contestants.work / f"publish-{kind}-{subscribers}"
+    environment = counting_environment(bench.contestants, path)
+    counts, taken = HeapCounts(path), []
+    with channel(bench, service, kind, subscribers, environment) as publish_to:
+        for number in range(ALLOCATION_TURNS):
+            before = counts.read()[0]
+            publish_to(number)
+            taken.append(counts.read()[0] - before)
+    return min(taken)
 
 
 def measure(bench, subscribers=None):
@@ -119,16 +139,18 @@ def section(results):
             spread(costs_us(one["runs"]), "{:.2f}".format),
             *(milliseconds(key, one["runs"]) for key in ("first_us", "p50_us", "max_us")),
             max(run["distinct_frames"] for run in one["runs"]),
+            one.get("allocations", ""),
         )
         for one in results
     ]
     head = ["", "subscribers", "CPU µs a delivery", "first ms", "median ms", "last ms", "frames"]
+    head += ["allocations"]
     return [
         *table(head, rows),
         "",
         "CPU of the gateway, with the request to publish in it, which is most of it where there is"
         " little to deliver; times from the moment that it is sent. *frames*: how many different ones"
-        " the subscribers got of a message.",
+        " the subscribers got of a message. *allocations*: on the heap, of a message with its request.",
     ]
 
 
@@ -148,7 +170,14 @@ def plots(results):
 
 
 def goals(results):
-    """Whether it is compressed once shows in what a delivery of it costs."""
+    """Whether it is framed once shows in the heap: a frame for each would be an allocation for each.
+    Whether it is compressed once shows in what a delivery of it costs."""
+    for kind in OPTIONS:
+        few, *_, many = [one for one in results if one["kind"] == kind]
+        if "allocations" in few and "allocations" in many:
+            what = f"heap allocations of a publish to {many['subscribers']:,}, {kind},"
+            what += f" times those to {few['subscribers']:,}"
+            yield at_most(what, many["allocations"] / few["allocations"], ALLOCATIONS_TIMES_MAX)
     plain, compressed = results[-2:]
     times = ratios(compressed["runs"], plain["runs"])
     what = f"publish to {plain['subscribers']:,}, compressed, times plain"
