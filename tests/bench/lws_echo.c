@@ -93,10 +93,10 @@ static int on_event(struct lws* socket, enum lws_callback_reasons reason, void* 
 
 /* Returns whether they were understood. */
 static bool read_options(int argc, char** argv, struct lws_context_creation_info* info) {
-  /* Without context takeover, as the gateway's mode `shared`. */
+  /* It keeps its context, as the gateway's mode `dedicated`: what it says here is what a client of it
+   * would offer, and as a server it does as it is asked. */
   static const struct lws_extension deflate[] = {
-      {"permessage-deflate", lws_extension_callback_pm_deflate,
-       "permessage-deflate; client_no_context_takeover; server_no_context_takeover"},
+      {"permessage-deflate", lws_extension_callback_pm_deflate, "permessage-deflate"},
       {NULL, NULL, NULL},
   };
   if (argc < 2) return false;

@@ -1,5 +1,6 @@
 #include "batch.h"
 
+#include <algorithm>
 #include <array>
 #include <string>
 
@@ -33,7 +34,7 @@ void append_message(const Options& options, Batch& batch) {
   const std::string payload =
       options.deflate ? random_json(options.size) : random_text(options.size);
   if (options.deflate) {
-    const std::string compressed = deflated(payload);
+    const std::string compressed = deflated(payload, client_window_bits(options));
     append_header(batch.request, compressed_text_frame, compressed.size(), true);
     append_masked(batch.request, compressed);
   } else if (options.raw) {
@@ -50,7 +51,11 @@ void append_message(const Options& options, Batch& batch) {
 }  // namespace
 
 std::vector<Batch> make_batches(const Options& options) {
-  std::vector<Batch> batches(16);
+  // One that comes again while the other side's window (RFC 7692 7.1.2) still has it, compresses to
+  // nothing; no window is larger than 32 KiB.
+  constexpr std::size_t bytes_min = 2 * 32 * 1024;
+  const std::size_t bytes = options.size * options.pipeline;
+  std::vector<Batch> batches(options.deflate ? std::max<std::size_t>(16, bytes_min / bytes) : 16);
   for (Batch& batch : batches) {
     for (std::size_t i = 0; i < options.pipeline; ++i) append_message(options, batch);
   }

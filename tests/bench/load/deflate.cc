@@ -1,10 +1,21 @@
 #include "deflate.h"
 
+#include <cstdlib>
+#include <string_view>
+
 namespace load {
 
-std::string deflated(const std::string& text) {
+int client_window_bits(const Options& options) {
+  constexpr std::string_view name = "client_max_window_bits=";
+  const std::size_t found = options.agreed.find(name);
+  return found == std::string::npos ? 15 : std::atoi(&options.agreed[found + name.size()]);
+}
+
+std::string deflated(const std::string& text, int window_bits) {
   z_stream stream{};
-  if (deflateInit2(&stream, 6, Z_DEFLATED, -15, 8, Z_DEFAULT_STRATEGY) != Z_OK) die("deflateInit2");
+  if (deflateInit2(&stream, 6, Z_DEFLATED, -window_bits, 8, Z_DEFAULT_STRATEGY) != Z_OK) {
+    die("deflateInit2");
+  }
   std::string out(deflateBound(&stream, text.size()) + 16, '\0');
   stream.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(text.data()));
   stream.avail_in = static_cast<uInt>(text.size());

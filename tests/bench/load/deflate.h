@@ -7,11 +7,14 @@
 
 #include "base.h"
 #include "frames.h"
+#include "options.h"
 
 namespace load {
 
 // The payload of a compressed message, without context (RFC 7692 7.2.1).
-std::string deflated(const std::string& text);
+std::string deflated(const std::string& text, int window_bits);
+// Those of the client that were agreed to (RFC 7692 7.1.2.2).
+int client_window_bits(const Options& options);
 
 // Inflates what a server sends, with or without context takeover. A message is one frame.
 class Inflation {

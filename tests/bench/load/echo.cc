@@ -29,7 +29,7 @@ class Echo : public Echoes {
       Line().add("ready", true).print();
       crowd_.wait_for_line();
     }
-    messages_ = 0;
+    messages_ = compressed_bytes_ = 0;
     latencies_.clear();
     const std::uint64_t slow_bytes = slow_.bytes_sent();
     meter_.start();
@@ -53,6 +53,7 @@ class Echo : public Echoes {
   void report(std::uint64_t slow_bytes) const {
     Line line = meter_.figures("messages", messages_, latencies_);
     line.text("loop", loop());
+    if (options_.deflate) line.add("compressed_bytes", compressed_bytes_);
     if (options_.rate != 0) line.add("rate", options_.rate);
     if (options_.slow != 0) {
       line.add("slow", std::uint64_t{options_.slow})

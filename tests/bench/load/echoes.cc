@@ -72,6 +72,7 @@ void Echoes::take_content(State& state, std::uint8_t* bytes, std::size_t size) {
     const Unframer::Piece piece = state.unframer.next(bytes, size);
     if (state.inflation != nullptr) {
       state.inflation->append(piece, content_);
+      compressed_bytes_ += piece.size;
     } else {
       content_.insert(content_.end(), piece.bytes, piece.bytes + piece.size);
     }

@@ -33,7 +33,8 @@ class Echoes : public Handler {
   const Options& options_;
   Crowd crowd_;
   std::vector<Client> clients_;
-  std::uint64_t under_way_ = 0;  // batches that were given to send_batch() and are not back
+  std::uint64_t under_way_ = 0;         // batches that were given to send_batch() and are not back
+  std::uint64_t compressed_bytes_ = 0;  // payloads that came, before they were inflated
 
  private:
   // Which batch it is follows from its number: they take turns.

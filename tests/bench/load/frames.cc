@@ -34,16 +34,32 @@ std::string make_upgrade(const Options& options) {
   return "GET " + options.path + " HTTP/1.1\r\nHost: 127.0.0.1:" + std::to_string(options.port) +
          "\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
          "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n" +
-         (options.deflate ? "Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n" : "\r\n");
+         // As browsers offer it.
+         (options.deflate
+              ? "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n"
+              : "") +
+         "\r\n";
 }
+
+namespace {
+
+// What is measured depends on what was agreed to.
+bool agrees(const Options& options, const std::string& head) {
+  const std::string parameters = options.agreed.empty() ? "" : "; " + options.agreed;
+  return head.find("Sec-WebSocket-Extensions: permessage-deflate" + parameters + "\r\n") !=
+         std::string::npos;
+}
+
+}  // namespace
 
 std::string refused_upgrade(const Options& options, const std::string& head) {
   // RFC 6455 1.3: what that key has to be answered with.
   constexpr std::string_view accept = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
   if (head.starts_with("HTTP/1.1 101 ") && head.find(accept) != std::string::npos &&
-      (!options.deflate || head.find("permessage-deflate") != std::string::npos)) {
+      (!options.deflate || agrees(options, head))) {
     return "";
   }
+  if (head.starts_with("HTTP/1.1 101 ")) return head;
   return head.substr(0, head.find('\r'));
 }
 

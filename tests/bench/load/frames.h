@@ -31,7 +31,7 @@ constexpr std::array<std::uint8_t, 8> close_request = {0x88, 0x82, 0, 0, 0, 0, 0
 constexpr std::array<std::uint8_t, 4> close_response = {0x88, 0x02, 0x03, 0xE8};
 
 std::string make_upgrade(const Options& options);
-// Empty if the head is the 101 that was asked for; otherwise its first line.
+// Empty if the head is the 101 that was asked for; otherwise its first line, or all of another 101.
 std::string refused_upgrade(const Options& options, const std::string& head);
 
 // Takes the headers out of what a server sends.

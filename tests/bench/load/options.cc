@@ -23,7 +23,7 @@ constexpr const char* usage =
     "accepted\n"
     "\n"
     "  --path P  --connections N  --opening N  --source IPV4  --sources N\n"
-    "  --raw | --stream | --deflate\n"
+    "  --raw | --stream | --deflate [--agreed PARAMETERS]\n"
     "  --tls [--resume | --no-resume]\n"
     "  --size BYTES  --pipeline N  --seconds S | --messages N  --warmup S  --wait\n"
     "  --rate N     open loop: N messages a second, due whether or not echoes came\n"
@@ -65,6 +65,7 @@ using Setter = std::function<void(Options&, const char*)>;
 const std::map<std::string_view, Setter> setters = {
     {"--port", [](Options& o, const char* v) { o.port = static_cast<std::uint16_t>(whole(v)); }},
     {"--path", [](Options& o, const char* v) { o.path = v; }},
+    {"--agreed", [](Options& o, const char* v) { o.agreed = v; }},
     {"--connections", [](Options& o, const char* v) { o.connections = whole(v); }},
     {"--opening", [](Options& o, const char* v) { o.opening = whole(v); }},
     {"--source", [](Options& o, const char* v) { o.source = address(v); }},

@@ -24,6 +24,8 @@ struct Options {
   bool raw = false;      // no WebSocket: the payloads alone
   bool stream = false;   // binary messages, whose boundaries may come back elsewhere
   bool deflate = false;  // JSON with permessage-deflate (RFC 7692), compressed once and for all
+  // The parameters that the server has to agree to, as it writes them.
+  std::string agreed = "server_no_context_takeover; client_no_context_takeover";
   bool tls = false;
   bool resume = false;  // with TLS: by the tickets of earlier connections
 
