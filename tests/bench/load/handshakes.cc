@@ -1,5 +1,6 @@
 // Connections that are opened, upgraded, closed with a closing handshake, and opened again.
 #include <cstring>
+#include <string>
 
 #include "crowd.h"
 #include "frames.h"
@@ -22,11 +23,13 @@ class Handshakes : public Handler {
 
   void run() {
     if (options_.resume) take_tickets();
+    open_and_reopen(options_.warmup_seconds);
     handshakes_ = resumed_ = 0;
     latencies_.clear();
     meter_.start();
     open_and_reopen(options_.seconds);
     meter_.stop();
+    if (options_.tls) check_resumed();
     Line line = meter_.figures("handshakes", handshakes_, latencies_);
     if (options_.tls) line.add("resumed", resumed_);
     line.print();
@@ -37,6 +40,13 @@ class Handshakes : public Handler {
   void take_tickets() {
     open_and_reopen(0);
     if (!crowd_.tls()->has_tickets()) die("the server sends no tickets");
+  }
+
+  // A full handshake costs so much more that a few of them would be most of the figure.
+  void check_resumed() const {
+    const std::uint64_t expected = options_.resume ? handshakes_ : 0;
+    if (resumed_ == expected) return;
+    die(std::to_string(resumed_) + " of " + std::to_string(handshakes_) + " were resumed");
   }
 
   void open_and_reopen(double seconds) {
