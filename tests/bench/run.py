@@ -33,8 +33,8 @@ def parse_arguments():
         "--guard", action="store_true", help="count the instructions of the hot operations"
     )
     parser.add_argument("--write", action="store_true", help="with --guard: keep these figures")
-    parser.add_argument("--rounds", type=int, help="runs of each server (default 5)")
-    parser.add_argument("--seconds", type=float, help="length of a run (default 0.8)")
+    parser.add_argument("--rounds", type=int, help="runs of each server (default 4)")
+    parser.add_argument("--seconds", type=float, help="length of a run (default 0.7)")
     parser.add_argument("--quick", action="store_true", help="one round of 0.2 s: no measurement")
     parser.add_argument("--idle", type=int, default=15000, help="idle connections (default 15000)")
     parser.add_argument(
@@ -72,7 +72,7 @@ def folder_of(arguments):
 
 
 def settings_of(arguments):
-    rounds, seconds = (1, 0.2) if arguments.quick else (5, 0.8)
+    rounds, seconds = (1, 0.2) if arguments.quick else (4, 0.7)
     return Settings(
         arguments.rounds or rounds,
         arguments.seconds or seconds,
