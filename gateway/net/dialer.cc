@@ -12,13 +12,12 @@ namespace {
 
 // A dead server's port may be the very one that the kernel gives us to connect from: TCP then
 // connects the socket to itself, with nobody there.
-bool is_connected_to_itself(int fd) {
-  sockaddr_storage peer{};
-  socklen_t size = sizeof peer;
+bool is_connected_to_itself(int fd, const Address& dialled) {
+  if (dialled.family() == AF_UNIX) return false;
   const auto local = Address::of_socket(fd);
-  return local && local->family() != AF_UNIX &&
-         ::getpeername(fd, reinterpret_cast<sockaddr*>(&peer), &size) == 0 &&
-         Address(reinterpret_cast<const sockaddr*>(&peer), size) == *local;
+  if (!local || local->port() != dialled.port()) return false;
+  const auto peer = Address::of_peer(fd);
+  return peer && *peer == *local;
 }
 
 int pending_error(int fd) {
@@ -65,6 +64,7 @@ bool Dialer::try_address(const Address& address) {
     return false;
   }
   fd_.emplace(fd);
+  set_sending_options(fd);
   // One that is interrupted goes on in the background as well.
   if (::connect(fd, address.raw(), address.raw_size()) != 0 && errno != EINPROGRESS &&
       errno != EINTR) {
@@ -78,9 +78,13 @@ bool Dialer::try_address(const Address& address) {
 }
 
 void Dialer::on_poll(uv::Poll::Events events) {
-  int error = pending_error(fd_->get());
-  if (error == 0 && events.failed) error = ECONNRESET;
-  if (error == 0 && is_connected_to_itself(fd_->get())) error = ECONNREFUSED;
+  int error = 0;
+  if (events.failed) {
+    error = pending_error(fd_->get());
+    if (error == 0) error = ECONNRESET;
+  } else if (is_connected_to_itself(fd_->get(), addresses_[tried_ - 1])) {
+    error = ECONNREFUSED;
+  }
   if (error == 0) return on_connected();
   note(error);
   give_up_socket();

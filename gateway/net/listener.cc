@@ -6,6 +6,8 @@
 
 #include <cerrno>
 
+#include "net/socket.h"
+
 namespace sluice::net {
 namespace {
 
@@ -35,6 +37,7 @@ void prepare(int fd, const Address& address, bool reuse_port) {
   const int on = 1;
   setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
   if (reuse_port) setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on);
+  set_sending_options(fd);
   // "[::]:80" and "0.0.0.0:80" can stand side by side.
   if (address.family() == AF_INET6) setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on);
   const std::string path = address.unix_path();

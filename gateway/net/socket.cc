@@ -38,21 +38,22 @@ ssize_t send_some(int fd, const ByteQueue& queue) {
 
 }  // namespace
 
+// Both fail, harmlessly, on unix sockets.
+void set_sending_options(int fd) {
+  const int on = 1;
+  setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+  setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent_bytes_max, sizeof unsent_bytes_max);
+}
+
 IoBuffers::IoBuffers()
     : received(new std::uint8_t[receive_bytes]), decrypted(new std::uint8_t[receive_bytes]) {}
 
 Socket::Socket(uv::Loop& loop, IoBuffers& buffers, int fd, Transport::Owner& owner)
-    : Transport(buffers.pool), buffers_(buffers), owner_(&owner), poll_(loop, fd, *this) {
-  // Both fail, harmlessly, on unix sockets.
-  const int on = 1;
-  setsockopt(poll_.fd(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);  // small messages leave at once
-  setsockopt(poll_.fd(), IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent_bytes_max,
-             sizeof unsent_bytes_max);
-}
+    : Transport(buffers.pool), buffers_(buffers), owner_(&owner), poll_(loop, fd, *this) {}
 
 Socket::~Socket() {
   assert(!flushed_soon_);
-  poll_.watch(false, false);
+  poll_.stop();
   ::close(poll_.fd());
 }
 

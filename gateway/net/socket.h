@@ -14,6 +14,10 @@ namespace sluice::net {
 
 class Socket;
 
+// How the kernel is to send: small messages at once, and without holding much that it cannot send
+// yet. For sockets that are dialled; those that a listener accepts have it of the listener.
+void set_sending_options(int fd);
+
 // What the connections of one worker share while they handle an event: one buffer to read into,
 // one to decrypt into, the pool of chunks for output. Not thread-safe.
 struct IoBuffers {

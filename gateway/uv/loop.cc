@@ -1,5 +1,6 @@
 #include "uv/loop.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <utility>
 
@@ -32,6 +33,7 @@ void Loop::run() {
 void Loop::turn(int timeout_ms) {
   for (const auto& [id, hook] : turn_ends_) hook();
   if (stopped_) return;
+  tell_kernel();
   // A hook may have started or closed something.
   if (timeout_ms != 0) timeout_ms = uv_backend_timeout(&loop_);
   const int count = ::epoll_wait(epoll_.get(), events_.data(), events_max, timeout_ms);
@@ -49,6 +51,18 @@ void Loop::turn(int timeout_ms) {
   event_count_ = 0;
   // Or a timer is due, a handle closes, one was started that libuv's set does not have yet.
   if (libuv_ready || uv_backend_timeout(&loop_) == 0) uv_run(&loop_, UV_RUN_NOWAIT);
+}
+
+void Loop::tell_kernel() {
+  for (Poll* const poll : changed_) {
+    if (poll != nullptr) poll->tell_kernel();
+  }
+  changed_.clear();
+}
+
+// Most that are forgotten were among the last to come.
+void Loop::forget(Poll& poll) {
+  *std::find(changed_.rbegin(), changed_.rend(), &poll) = nullptr;
 }
 
 void Loop::watch(Poll& poll, int fd, std::uint32_t before, std::uint32_t wanted) {

@@ -59,6 +59,10 @@ class Loop {
 
  private:
   friend class Poll;
+  // Has tell_kernel() called before the loop sleeps; forget() takes that back.
+  void tell_later(Poll& poll) { changed_.push_back(&poll); }
+  void forget(Poll& poll);
+  void tell_kernel();
   // Has the poll told of `wanted` in place of `before`, both as epoll has them.
   void watch(Poll& poll, int fd, std::uint32_t before, std::uint32_t wanted);
   void turn(int timeout_ms);
@@ -70,6 +74,7 @@ class Loop {
   Fd epoll_;
   std::array<epoll_event, events_max> events_;  // of the present turn
   std::size_t event_count_ = 0;
+  std::vector<Poll*> changed_;  // null: forgotten
   bool stopped_ = false;
   HandlePtr<uv_async_t> wake_;
   std::vector<std::pair<HookId, std::function<void()>>> turn_ends_;

@@ -24,27 +24,35 @@ class Poll {
     ~Owner() = default;
   };
 
-  // Makes `fd` non-blocking. The fd must stay open as long as the Poll lives; the owner too.
+  // `fd` is non-blocking. It must stay open until stop() or as long as the Poll lives; the owner
+  // too.
   Poll(Loop& loop, int fd, Owner& owner);
-  ~Poll() { watch(false, false); }
+  ~Poll() { stop(); }
   Poll(const Poll&) = delete;
   Poll& operator=(const Poll&) = delete;
 
   int fd() const { return fd_; }
 
-  // Chooses what to be told about. Costs a system call only when the choice changes. What breaks
-  // the socket is told with any choice but none; `urgent` alone is the least there is to ask for.
+  // Chooses what to be told about. The kernel hears of it when the loop is about to sleep, and only
+  // if it is another choice than the last time. What breaks the socket is told with any choice but
+  // none; `urgent` alone is the least there is to ask for.
   void watch(bool readable, bool writable, bool urgent = false);
+  // Nothing any more, at once: for an fd that is about to be closed.
+  void stop();
 
  private:
   friend class Loop;
   void on_events(std::uint32_t events);
   void choose(std::uint32_t events);
+  void tell_kernel();
 
   Loop& loop_;
   Owner& owner_;
   const int fd_;
-  std::uint32_t watched_ = 0;  // EPOLLIN and the like
+  // EPOLLIN and the like, of which those in use fit into a byte.
+  std::uint8_t wanted_ = 0;
+  std::uint8_t watched_ = 0;  // as the kernel has it
+  bool changed_ = false;  // it may be another choice than the kernel's: the loop has us in a list
 };
 
 }  // namespace sluice::uv

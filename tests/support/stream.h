@@ -3,6 +3,7 @@
 
 #include <arpa/inet.h>
 #include <doctest/doctest.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
 #include <sys/time.h>
@@ -76,8 +77,9 @@ inline std::pair<int, int> tcp_pair() {
   ::getsockname(listener, reinterpret_cast<sockaddr*>(&address), &size);
   const int client = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
   REQUIRE(::connect(client, reinterpret_cast<sockaddr*>(&address), sizeof address) == 0);
-  const int server = ::accept4(listener, nullptr, nullptr, SOCK_CLOEXEC);
+  const int server = ::accept4(listener, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK);
   REQUIRE(server >= 0);
+  net::set_sending_options(server);
   ::close(listener);
   return {server, client};
 }
@@ -85,6 +87,7 @@ inline std::pair<int, int> tcp_pair() {
 inline std::pair<int, int> unix_pair() {
   int fds[2];
   REQUIRE(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) == 0);
+  REQUIRE(::fcntl(fds[0], F_SETFL, O_NONBLOCK) == 0);
   return {fds[0], fds[1]};
 }
 

@@ -2,6 +2,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <netinet/tcp.h>
 #include <sys/resource.h>
 
 #include <filesystem>
@@ -85,6 +86,23 @@ TEST_CASE("port 0 becomes the port that the kernel chose, and clients are handed
     listener->reset();
     CHECK(loop.loop.close().has_value());
   }
+}
+
+TEST_CASE("its sockets do not hold small messages back, nor much that cannot be sent yet") {
+  TestLoop loop;
+  Door door;
+  auto listener = open(loop, "127.0.0.1:0", door);
+  REQUIRE(listener.has_value());
+  (*listener)->start();
+  const int client = connect_to((*listener)->address());
+  loop.run_until([&] { return door.accepted.size() == 1; });
+  for (const int option : {TCP_NODELAY, TCP_NOTSENT_LOWAT}) {
+    int value = 0;
+    socklen_t size = sizeof value;
+    CHECK(::getsockopt(door.accepted[0].fd, IPPROTO_TCP, option, &value, &size) == 0);
+    CHECK(value == (option == TCP_NODELAY ? 1 : 512 * 1024));
+  }
+  ::close(client);
 }
 
 TEST_CASE("clients wait in the queue until start(), and nobody is let in after the end") {

@@ -37,14 +37,6 @@ TEST_CASE("plain: bytes go both ways, over TCP and over a unix socket") {
   }
 }
 
-TEST_CASE("plain: small messages are not held back to be gathered (TCP_NODELAY)") {
-  Stream stream(tcp_pair());
-  int on = 0;
-  socklen_t size = sizeof on;
-  REQUIRE(::getsockopt(stream.server_fd, IPPROTO_TCP, TCP_NODELAY, &on, &size) == 0);
-  CHECK(on != 0);
-}
-
 TEST_CASE("plain: what the kernel refuses stays in output(), and leaves by itself, in order") {
   Stream stream(tcp_pair());
   const std::string text = numbered(32 * 1024 * 1024);

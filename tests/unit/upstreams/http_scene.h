@@ -103,7 +103,7 @@ class Peer final : private uv::Poll::Owner {
 class ScriptedUpstream final : private uv::Poll::Owner {
  public:
   explicit ScriptedUpstream(uv::Loop& loop) : loop_(loop) {
-    fd_ = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    fd_ = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     sockaddr_in address{};
     address.sin_family = AF_INET;
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
@@ -132,7 +132,7 @@ class ScriptedUpstream final : private uv::Poll::Owner {
 
  private:
   void on_poll(uv::Poll::Events) override {
-    const int fd = ::accept4(fd_, nullptr, nullptr, SOCK_CLOEXEC);
+    const int fd = ::accept4(fd_, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK);
     if (fd < 0) return;
     peers.push_back(std::make_unique<Peer>(loop_, fd, [this](Peer& peer) {
       if (on_data) on_data(peer);

@@ -23,7 +23,9 @@ using uv::Loop;
 namespace {
 
 struct Pair {
-  Pair() { REQUIRE(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) == 0); }
+  Pair() {
+    REQUIRE(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds) == 0);
+  }
   ~Pair() {
     ::close(fds[0]);
     if (fds[1] >= 0) ::close(fds[1]);
@@ -269,14 +271,46 @@ TEST_CASE("a Poll may be destroyed in its own callback") {
   CHECK(watcher.calls == 1);
 }
 
-TEST_CASE("a Poll makes its socket non-blocking") {
+TEST_CASE("a Poll may be destroyed before the kernel has heard of what it wants") {
+  Loop loop;
+  Pair pair;
+  Watcher before;
+  Watcher after;
+  (void)!::write(pair.fds[1], "x", 1);
+  auto first = std::make_unique<uv::Poll>(loop, pair.fds[0], before);
+  first->watch(true, false);
+  first.reset();
+  uv::Poll second(loop, pair.fds[0], after);
+  second.watch(true, false);
+  after.then = [&] {
+    second.stop();  // so that the descriptor is free again within the turn
+    uv::Poll third(loop, pair.fds[0], before);
+    third.watch(true, false);
+    loop.stop();
+  };
+  const Deadline deadline(loop);
+  loop.run();
+  CHECK(before.calls == 0);
+  CHECK(after.calls == 1);
+}
+
+TEST_CASE("a Poll that changes its mind within a turn is told by the last choice") {
   Loop loop;
   Pair pair;
   Watcher watcher;
-  const uv::Poll poll(loop, pair.fds[0], watcher);
-  char buffer[8];
-  CHECK(::read(pair.fds[0], buffer, sizeof buffer) < 0);
-  CHECK(errno == EAGAIN);
+  uv::Poll poll(loop, pair.fds[0], watcher);
+  (void)!::write(pair.fds[1], "x", 1);
+  poll.watch(true, false);
+  poll.watch(false, false);
+  loop.turn();
+  CHECK(watcher.calls == 0);
+  poll.watch(true, false);
+  loop.turn();
+  CHECK(watcher.calls == 1);
+  poll.watch(false, false);
+  poll.watch(true, false);
+  loop.turn();
+  CHECK(watcher.calls == 2);
 }
 
 TEST_CASE("a signal is told on the loop's thread, each time") {
