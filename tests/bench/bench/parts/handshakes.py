@@ -78,10 +78,11 @@ def section(results):
 
 
 def goals(results):
-    for name in (ECHO, RELAY):
-        what = f"an opening handshake, plain, {name.removeprefix('sluice, ')}, CPU µs"
-        yield at_most(what, costs_us(results["plain"]["runs"][name]), US_MAX, "{:.1f}")
-    runs = results[FULL]["runs"]
-    if "haproxy" in runs:
-        than_haproxy = ratios(runs[RELAY], runs["haproxy"])
-        yield at_most(f"an opening handshake, {FULL}, times haproxy", than_haproxy, 1)
+    plain = costs_us(results["plain"]["runs"][ECHO])
+    yield at_most("an opening handshake, plain, a plugin, CPU µs", plain, US_MAX, "{:.1f}")
+    # A relay opens two connections: its measure are relays.
+    for kind in ("plain", FULL):
+        runs = results[kind]["runs"]
+        if "haproxy" in runs:
+            what = f"an opening handshake, {kind}, a relay, times haproxy"
+            yield at_most(what, ratios(runs[RELAY], runs["haproxy"]), 1)
