@@ -61,6 +61,8 @@ class Connection final : private RelaySession::Owner, private Session::Owner, pr
 
   // Whether it counts for max_connections: not if a bridge that outlives its socket does.
   bool counted() const { return counted_; }
+  // The worker is to call turn_end(): until it has, it must not destroy the connection.
+  bool waking() const { return waking_; }
 
   // Where the worker keeps it.
   std::size_t place() const { return place_; }

@@ -429,7 +429,10 @@ void Gateway::handle_signals() {
   };
   ignore(SIGUSR1, "SIGUSR1");
   ignore(SIGUSR2, "SIGUSR2");
-  if (isatty(STDERR_FILENO) != 0) {
+  // Whoever started us may have seen to it that a terminal may be closed.
+  struct sigaction inherited {};
+  sigaction(SIGHUP, nullptr, &inherited);
+  if (isatty(STDERR_FILENO) != 0 && inherited.sa_handler != SIG_IGN) {
     handle(SIGHUP, [this] { on_hang_up(); });
   } else {
     ignore(SIGHUP, "SIGHUP");

@@ -52,9 +52,8 @@ class Gateway final : private net::Listener::Owner {
   // Binds all listeners. Nobody is let in before run().
   std::vector<Error> listen();
 
-  // Serves until SIGTERM or SIGINT, or until its terminal is closed, then shuts down gracefully; a
-  // second signal ends at once.
-  // Returns the exit code.
+  // Serves until SIGTERM or SIGINT, or until its terminal is closed (SIGHUP), then shuts down
+  // gracefully; a second SIGTERM or SIGINT ends at once. Returns the exit code.
   int run();
 
  private:

@@ -348,14 +348,14 @@ void Session::on_close(const ws::Event& event) {
 // RFC 6455 7.1.7: fail the connection.
 void Session::on_violation(const ws::Event& event) {
   count_violation(event.close_code);
+  const bool no_memory = event.close_code == ws::try_again_later;
+  const CloseReason reason = no_memory ? CloseReason::overload : reason_of(event.close_code);
   if (closing() != nullptr || protocol_.in_frame()) {
     // Our Close frame, with its code, is out already, or cannot be sent.
-    return abort(Initiator::gateway, reason_of(event.close_code),
-                 std::string(as_text(event.payload)));
+    return abort(Initiator::gateway, reason, std::string(as_text(event.payload)));
   }
   SessionEnd end{.initiator = Initiator::gateway,
-                 .reason = event.close_code == ws::try_again_later ? CloseReason::overload
-                                                                   : reason_of(event.close_code),
+                 .reason = reason,
                  .code = event.close_code,
                  .text = std::string(as_text(event.payload)),
                  .detail = std::string(as_text(event.payload))};

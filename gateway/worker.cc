@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cassert>
 #include <chrono>
+#include <span>
 #include <utility>
 
 #include "base/log.h"
@@ -83,8 +84,7 @@ void Worker::keep(std::unique_ptr<Connection> connection) {
 
 void Worker::turn_end() {
   for (int round = 0; round < wake_rounds_max && run_woken(); ++round) continue;
-  // What is retired may still be among the woken.
-  if (woken_.empty()) destroy_retired();
+  destroy_retired();
   report_if_empty();
   if (!woken_.empty() || !turn_.idle()) loop_.post([] {});  // another turn, at once
 }
@@ -98,17 +98,19 @@ bool Worker::run_woken() {
   return true;
 }
 
+// But for those that are still among the woken.
 void Worker::destroy_retired() {
-  turn_.bury();
-  if (retired_.empty()) return;
-  for (Connection* connection : retired_) {
+  if (!turn_.has_woken()) turn_.bury();
+  const auto dead = std::partition(retired_.begin(), retired_.end(),
+                                   [](const Connection* retired) { return retired->waking(); });
+  for (Connection* connection : std::span(dead, retired_.end())) {
     const std::size_t place = connection->place();
     connections_.back()->set_place(place);
     std::swap(connections_[place], connections_.back());
     if (connections_.back()->counted()) forget_connections(1);
     connections_.pop_back();
   }
-  retired_.clear();
+  retired_.erase(dead, retired_.end());
 }
 
 // ---- Bridges that outlive their sockets

@@ -205,6 +205,7 @@ bool TcpBridge::on_piece(const MessagePiece& piece) {
   transport_->output().append_lent(piece.payload);
   transport_->flush_soon();
   route_.context.turn.wake(*this);
+  if (transport_->blocked()) look_at_upstream();  // before more of the client is read
   return true;
 }
 

@@ -1,7 +1,6 @@
 #include "bridges/upstream_request.h"
 
 #include <algorithm>
-#include <ranges>
 #include <string_view>
 #include <variant>
 
@@ -72,11 +71,12 @@ std::vector<http::Header> upstream_trailers(const HttpRoute& route,
                                             std::vector<http::Header> trailers) {
   const config::HeaderRules& rules = std::get<config::HttpTarget>(route.route.target).headers;
   std::erase_if(trailers, [&](const http::Header& field) {
-    const auto is_named = [&](const std::string& name) {
+    const auto names_it = [&](const std::string& name) {
       return equals_ignoring_case(name, field.name);
     };
-    return std::ranges::any_of(rules.remove, is_named) ||
-           std::ranges::any_of(rules.set | std::views::keys, is_named);
+    const auto sets_it = [&](const auto& rule) { return names_it(rule.first); };
+    return std::any_of(rules.remove.begin(), rules.remove.end(), names_it) ||
+           std::any_of(rules.set.begin(), rules.set.end(), sets_it);
   });
   return trailers;
 }

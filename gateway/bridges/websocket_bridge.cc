@@ -29,8 +29,8 @@ std::string name_of(const upstreams::Endpoint* endpoint) {
 
 // It is we who could not go on, and not the upstream.
 Ending no_memory(const SessionEnd& end) {
-  return {.code = end.code,
-          .text = end.text,
+  return {.code = ws::try_again_later,
+          .text = end.detail,
           .initiator = Initiator::gateway,
           .reason = CloseReason::overload,
           .detail = end.detail};
@@ -293,10 +293,10 @@ void WebSocketBridge::show_upstream_buffer(std::size_t amount) {
 bool WebSocketBridge::on_upstream_piece(const MessagePiece& piece) {
   if (socket_ == nullptr) return false;
   if (piece.frame_start) client_in_frame_ = socket_->ready_state() == ReadyState::open;
-  socket_->pass_on(piece);
-  if (piece.frame_end) client_in_frame_ = false;
   // What the client does not get any more waits for nobody.
   const bool passes_on = client_in_frame_ || socket_->ready_state() == ReadyState::open;
+  socket_->pass_on(piece);
+  if (piece.frame_end) client_in_frame_ = false;
   if (passes_on && socket_->buffered_amount() > buffers().high_watermark_bytes) pause_upstream();
   return passes_on;
 }

@@ -88,19 +88,21 @@ std::string_view without_weakness(std::string_view tag) {
 
 // RFC 9110 13.2.2, its first two steps: whether the client is out for another version of the file.
 // If-Match (13.1.1: a strong comparison), if it came, decides alone.
-bool is_other_version(const Request& request, const std::string& tag, std::time_t modified) {
+bool is_other_version(const Request& request, const std::string& tag,
+                      std::optional<std::time_t> modified) {
   if (const auto tags = request.header("if-match")) {
     const std::vector<std::string_view> list = split_list(*tags);
     return std::none_of(list.begin(), list.end(),
                         [&tag](std::string_view wanted) { return wanted == "*" || wanted == tag; });
   }
   const auto until = parse_date(request.header("if-unmodified-since").value_or(""));
-  return until && modified > *until;
+  return until && modified && *modified > *until;
 }
 
 // RFC 9110 13.2.2: whether the client's copy is still good. If-None-Match, if it came, decides
 // alone.
-bool is_not_modified(const Request& request, const std::string& tag, std::time_t modified) {
+bool is_not_modified(const Request& request, const std::string& tag,
+                     std::optional<std::time_t> modified) {
   if (const auto tags = request.header("if-none-match")) {
     const std::vector<std::string_view> list = split_list(*tags);
     return std::any_of(list.begin(), list.end(), [&tag](std::string_view known) {
@@ -108,7 +110,7 @@ bool is_not_modified(const Request& request, const std::string& tag, std::time_t
     });
   }
   const auto since = parse_date(request.header("if-modified-since").value_or(""));
-  return since && modified <= *since;
+  return since && modified && *modified <= *since;
 }
 
 struct Range {
@@ -147,12 +149,14 @@ std::optional<Range> parse_range(std::string_view text, std::uint64_t size) {
 // understood, if there are several (RFC 9110 14.2: a server may ignore Range), or if If-Range says
 // that the client's part is of another version (13.1.5: a strong comparison).
 std::optional<Range> requested_range(const Request& request, const std::string& tag,
-                                     const std::string& modified, std::uint64_t size) {
+                                     std::optional<std::time_t> modified, std::uint64_t size) {
   const std::optional<std::string> value = request.header("range");
   if (!value || request.method != "GET") return std::nullopt;
   if (!equals_ignoring_case(std::string_view(*value).substr(0, 6), "bytes=")) return std::nullopt;
   const std::optional<std::string> condition = request.header("if-range");
-  if (condition && *condition != tag && *condition != modified) return std::nullopt;
+  const bool fits =
+      !condition || *condition == tag || (modified && *condition == http_date(*modified));
+  if (!fits) return std::nullopt;
   const std::vector<std::string_view> ranges = split_list(std::string_view(*value).substr(6));
   return ranges.size() == 1 ? parse_range(ranges.front(), size) : std::nullopt;
 }
@@ -168,14 +172,17 @@ Reply serve(const Request& request, FileBody file, const struct stat& status,
             std::string_view name) {
   const auto size = static_cast<std::uint64_t>(status.st_size);
   const std::string tag = entity_tag(status);
-  // RFC 9110 8.8.2.1: never later than the response itself.
-  const std::string modified = http_date(std::min(status.st_mtim.tv_sec, std::time(nullptr)));
-  if (is_other_version(request, tag, status.st_mtim.tv_sec)) {
+  // RFC 9110 8.8.2.1: never later than the response itself. Of a file from the future no date is
+  // told.
+  std::optional<std::time_t> modified = status.st_mtim.tv_sec;
+  if (*modified > std::time(nullptr)) modified.reset();
+  if (is_other_version(request, tag, modified)) {
     return refuse(412, "the file is of another version");
   }
   Reply reply;
-  reply.head.headers = {{"ETag", tag}, {"Last-Modified", modified}, {"Cache-Control", "no-cache"}};
-  if (is_not_modified(request, tag, status.st_mtim.tv_sec)) {
+  reply.head.headers = {{"ETag", tag}, {"Cache-Control", "no-cache"}};
+  if (modified) reply.head.headers.push_back({"Last-Modified", http_date(*modified)});
+  if (is_not_modified(request, tag, modified)) {
     reply.head.status = 304;
     return reply;
   }

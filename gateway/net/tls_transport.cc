@@ -60,6 +60,10 @@ void TlsTransport::Free::operator()(SSL* ssl) const {
   SSL_free(ssl);
 }
 
+bool TlsTransport::has_unread() const {
+  return Socket::has_unread() || SSL_has_pending(ssl_.get()) != 0;
+}
+
 const char* TlsTransport::tls_version() const {
   return SSL_get_version(ssl_.get());
 }

@@ -41,6 +41,7 @@ class TlsTransport final : public Socket {
   void shutdown() override;
   std::size_t encrypted_bytes() const override { return encrypted_.size(); }
   bool secure() const override { return true; }
+  bool has_unread() const override;  // or a part of a record
   const char* tls_version() const override;
   bool is_misdirected(const std::string& host) const override;
 

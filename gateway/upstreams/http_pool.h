@@ -28,9 +28,9 @@ class HttpPool {
     Lease lease;
   };
   // The connection to the lease's endpoint that idled the shortest, which takes the lease over;
-  // empty, and the lease is left alone, if there is none. Its end has not arrived up to now, but
-  // may the next moment. It leads to an address that the endpoint's name still has; those that do
-  // not are closed.
+  // empty, and the lease is left alone, if there is none. Neither its end nor bytes have arrived
+  // up to now, but may the next moment. It leads to an address that the endpoint's name still has;
+  // those that do not are closed.
   std::optional<Idle> take(const std::shared_ptr<Upstream>& upstream, Lease& lease);
   // Nothing is under way on the connection in either direction. An idle connection is no load: its
   // lease ends, so that it counts neither in balancing nor for max_connections. `timeout_ms`: how

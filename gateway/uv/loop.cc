@@ -60,8 +60,10 @@ void Loop::tell_kernel() {
   changed_.clear();
 }
 
-// Most that are forgotten were among the last to come.
 void Loop::forget(Poll& poll) {
+  constexpr std::size_t few =
+      64;  // for thousands that end in one turn a search each would be too much
+  if (changed_.size() > few) return tell_kernel();
   *std::find(changed_.rbegin(), changed_.rend(), &poll) = nullptr;
 }
 

@@ -59,7 +59,8 @@ class Loop {
 
  private:
   friend class Poll;
-  // Has tell_kernel() called before the loop sleeps; forget() takes that back.
+  // Has tell_kernel() called before the loop sleeps; forget() takes that back, or has it called
+  // now.
   void tell_later(Poll& poll) { changed_.push_back(&poll); }
   void forget(Poll& poll);
   void tell_kernel();
