@@ -397,8 +397,8 @@ std::string Gateway::obstacle() const {
 }
 
 // A connection takes one descriptor, or two if it may have one to an upstream. Over
-// `max_connections` it is told so by a 503; when few
-// descriptors are left it is closed at once, so that there is always one for a scrape.
+// `max_connections` it is told so by a 503; when few descriptors are left it is closed at once, so
+// that there is always one for a scrape.
 void Gateway::limit_connections() {
   const metrics::ProcessFigures process = metrics::read_process();
   const std::uint64_t free =
@@ -409,9 +409,13 @@ void Gateway::limit_connections() {
         std::min<std::uint64_t>(count, std::numeric_limits<std::uint32_t>::max()));
   };
   const std::uint64_t each = config_.upstreams.empty() && tcp_targets_.empty() ? 1 : 2;
-  shared_.connections_max =
-      config_.connections_max != 0 ? config_.connections_max : limit((free - spare) / each);
+  const std::uint32_t possible = limit((free - spare) / each);
+  shared_.connections_max = config_.connections_max != 0 ? config_.connections_max : possible;
   connections_shed_above_ = limit((free - spare / 2) / each);
+  if (config_.connections_max <= possible) return;
+  log::warning("too few descriptors", {{"max_connections", config_.connections_max},
+                                       {"possible", possible},
+                                       {"max_fds", process.max_fds}});
 }
 
 void Gateway::handle_signals() {

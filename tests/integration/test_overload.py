@@ -56,6 +56,9 @@ class DescriptorsTest(unittest.TestCase):
         config = echo_config(max_connections=10_000)
         with Gateway(config, shell='ulimit -n 80; exec "$@"') as gateway:
             gateway.expected_errors.add("out of descriptors")
+            warned = gateway.wait_log(event="too few descriptors")
+            self.assertEqual((warned["max_connections"], warned["max_fds"]), (10_000, 80))
+            self.assertLess(warned["possible"], 80)
             established = RawClient(gateway.listeners[0])
             waiting = self.connect(gateway, 100)
             gateway.wait_log(event="out of descriptors")
