@@ -130,6 +130,24 @@ TEST_CASE("the clients for which most waits are evicted first, and no more than 
   CHECK(house.counters->evicted.get() == 2);
 }
 
+TEST_CASE("an evicted client is counted once, and takes along what waits for its upstream") {
+  House house;
+  house.script.outlives = true;
+  house.script.held = 1'000'000;
+  const auto slow = house.connect();
+  slow->send(upgrade());
+  house.head(*slow);
+  house.script.last->send(MessageType::binary, as_bytes(std::string(8'000'000, 'x')));
+  house.loop.run_for(50);
+  // A worker that was busy hears of several evictions in one turn.
+  house.worker->evict(1'000'000'000);
+  house.worker->evict(1'000'000'000);
+  house.until([&] { return house.open.load() == 0; });
+  CHECK(house.counters->evicted.get() == 1);
+  CHECK(house.script.told.find("; cut; close 1006") != std::string::npos);
+  house.script.done();
+}
+
 TEST_CASE("short of memory, new clients are refused with 503, and those that are in go on") {
   House house;
   const auto client = house.connect();
