@@ -5,7 +5,6 @@
 #include <utility>
 
 #include "base/utf8.h"
-#include "net/socket.h"
 #include "uv/loop.h"
 #include "ws/close_code.h"
 
@@ -19,9 +18,8 @@ using metrics::Limit;
 constexpr auto from_client = metrics::client_to_upstream;
 constexpr auto to_client = metrics::upstream_to_client;
 
-// What is gathered during a turn before the kernel is asked to take some of it. What one read has
-// brought leaves with one write.
-constexpr std::size_t gather_bytes = net::IoBuffers::receive_bytes + 3 * 1024;
+// What is gathered during a turn before the kernel is asked to take some of it.
+constexpr std::size_t gather_bytes = 64 * 1024;
 
 std::uint32_t now_us() {
   return static_cast<std::uint32_t>(uv::now_ns() / 1000);
@@ -710,8 +708,11 @@ void Session::update_buffered() {
   }
   owner_.on_session_waiting();
   if (ended()) return;  // finish() has settled the accounts
-  if (!over_high_ && transport_.blocked() &&
-      amount > context_.settings.buffers.high_watermark_bytes) {
+  // Whoever has seen it over the watermark waits until it is under the low one, and the client is
+  // slow as long as that takes, however little is left.
+  const bool over = seen_over_high_ || amount > context_.settings.buffers.high_watermark_bytes;
+  if (!over_high_ && transport_.blocked() && over) {
+    seen_over_high_ = false;
     over_high_watermark();
   } else if (over_high_ && amount <= context_.settings.buffers.low_watermark_bytes) {
     under_low_watermark();

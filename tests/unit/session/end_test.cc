@@ -221,7 +221,7 @@ TEST_CASE("a transport that breaks under the Close frame ends the session once")
     Scene scene([](config::Route& route) { route.limits.control_frames_per_second = 1; });
     // So much is gathered that the next frame makes it be flushed.
     scene.on_message = [&](MessageType type, std::string_view) {
-      scene.session->send(type, as_bytes(letters(68 * 1024 - 6 - 10)));
+      scene.session->send(type, as_bytes(letters(65'530 - 4)));
     };
     scene.transport.on_flush = [&] {
       scene.session->on_failure(net::FailureKind::reset, Error{"connection reset by peer"});

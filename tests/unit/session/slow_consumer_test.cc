@@ -109,6 +109,17 @@ TEST_CASE("who has seen the buffer over the high watermark hears when it is unde
   CHECK(over_then_left(1050) == "|drain");
 }
 
+TEST_CASE("a client for which somebody waits is slow, although the kernel took what was over") {
+  Scene scene(buffers(config::SlowConsumer::close));
+  for (int i = 0; i < 11; ++i) scene.send(message_98);
+  CHECK(scene.session->buffered_amount() > 1000);
+  scene.transport.room = scene.session->buffered_amount() - 600;
+  scene.turn();
+  CHECK(scene.waiting.paused);
+  scene.wait(scene.route.buffers.high_watermark_timeout_ms + 200);
+  CHECK(scene.counters.slow_consumer_closes.get() == 1);
+}
+
 TEST_CASE("what TLS has encrypted counts for the watermark that somebody has seen") {
   Scene scene(buffers(config::SlowConsumer::pause));
   scene.transport.encrypted = 200;
