@@ -21,6 +21,21 @@ struct Stream : ServerEnd {
   int server_fd;
 };
 
+// A pair whose kernel may hold more for the server than one read brings.
+std::pair<int, int> tcp_pair_with_room() {
+  const auto ends = tcp_pair();
+  const int many = 400'000;
+  ::setsockopt(ends.first, SOL_SOCKET, SO_RCVBUF, &many, sizeof many);
+  return ends;
+}
+
+void until_arrived(Stream& stream, std::size_t size) {
+  stream.loop.run_until([&] {
+    int arrived = 0;
+    return ::ioctl(stream.server_fd, FIONREAD, &arrived) == 0 && arrived == static_cast<int>(size);
+  });
+}
+
 }  // namespace
 
 TEST_CASE("plain: bytes go both ways, over TCP and over a unix socket") {
@@ -183,16 +198,10 @@ TEST_CASE("plain: if it was not, what came before a reset is there for whoever r
 }
 
 TEST_CASE("plain: nor is it lost for whoever pauses while it is read") {
-  const auto ends = tcp_pair();
-  const int many = 400'000;  // bytes that the kernel may hold: more than one read brings
-  ::setsockopt(ends.first, SOL_SOCKET, SO_RCVBUF, &many, sizeof many);
-  Stream stream(ends);
+  Stream stream(tcp_pair_with_room());
   const std::string text = numbered(150'000);
   stream.client.send(text);
-  int arrived = 0;
-  stream.loop.run_until([&] {
-    return ::ioctl(ends.first, FIONREAD, &arrived) == 0 && arrived == static_cast<int>(text.size());
-  });
+  until_arrived(stream, text.size());
   stream.client.reset();
   stream.owner.receive_then = [&](std::string_view) { stream.transport->read(false); };
   stream.transport->read(true);
@@ -247,7 +256,22 @@ TEST_CASE("plain: a reset behind urgent data is told as well") {
   stream.loop.run_until([&] { return stream.owner.told() == "failure reset"; });
 }
 
-TEST_CASE("plain: four reads a turn, so that a busy peer does not starve the others") {
+TEST_CASE("plain: what is there already is read in one turn") {
+  Stream stream(tcp_pair_with_room());
+  const std::string text = numbered(150'000);
+  stream.client.send(text);
+  until_arrived(stream, text.size());
+  std::size_t reads = 0;
+  std::size_t turns = 0;
+  stream.owner.receive_then = [&](std::string_view) { ++reads; };
+  stream.loop.at_turn_end = [&] { turns += reads == 0 ? 0 : 1; };
+  stream.transport->read(true);
+  stream.loop.run_until([&] { return turns != 0; });
+  CHECK(stream.owner.received == text);
+  CHECK(reads == 3);
+}
+
+TEST_CASE("plain: no more than four reads a turn: a busy peer does not starve the others") {
   Stream stream(tcp_pair());
   std::thread writer([&] { stream.client.send(numbered(2'000'000)); });
   std::size_t reads = 0;
@@ -264,7 +288,7 @@ TEST_CASE("plain: four reads a turn, so that a busy peer does not starve the oth
   writer.join();
   CHECK(stream.owner.received == numbered(2'000'000));
   CHECK(reads >= 2'000'000 / net::IoBuffers::receive_bytes);
-  CHECK(reads_of_turn_max == 4);
+  CHECK(reads_of_turn_max <= 4);
 }
 
 TEST_CASE("plain: who does not take what it is sent is read in small pieces") {
