@@ -258,8 +258,8 @@ void Session::on_message(const ws::Event& event) {
   if (event.message_start && event.message_end) return deliver(event.message_type, event.payload);
   const auto message = assemble(event);
   if (!message) return;
-  // Lending it has what is queued leave at once. If more was received behind it, one write for all
-  // of them costs less than a copy, but for a large one.
+  // Lending it has what is queued leave at once, in a write of its own. If more was received behind
+  // it, a copy costs less than that, but for a large one.
   if (protocol_.has_input() && message->size() < gather_bytes) {
     deliver(event.message_type, *message);
   } else {

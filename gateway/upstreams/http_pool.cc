@@ -66,9 +66,8 @@ class HttpPool::Kept final : public Turn::Mortal,
   // taken for the next answer, or the service has moved.
   std::optional<Idle> release() {
     idle_.transport->read(false);
-    if (broken_ || idle_.transport->write_failed() || idle_.transport->has_unread() ||
-        !leads_to_endpoint())
-      return {};
+    if (broken_ || idle_.transport->write_failed() || idle_.transport->has_unread()) return {};
+    if (!leads_to_endpoint()) return {};
     return std::move(idle_);
   }
 

@@ -61,8 +61,8 @@ void Loop::tell_kernel() {
 }
 
 void Loop::forget(Poll& poll) {
-  constexpr std::size_t few =
-      64;  // for thousands that end in one turn a search each would be too much
+  // When thousands end in one turn, a search for each would be too much.
+  constexpr std::size_t few = 64;
   if (changed_.size() > few) return tell_kernel();
   *std::find(changed_.rbegin(), changed_.rend(), &poll) = nullptr;
 }
