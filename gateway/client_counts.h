@@ -1,8 +1,8 @@
 // ClientCounts: how many connections each client address has, where that is limited.
 //
 // A client is an IPv4 address or an IPv6 network of 64 bits, since that is what one subscriber
-// gets. Clients of unix sockets are not counted. Thread-safe: entered on the main thread, left on
-// the workers'. Without limits nothing is counted, and nothing locked.
+// gets. Clients of unix sockets are not counted. Thread-safe: entered on the
+// acceptor's thread, left on the workers'. Without limits nothing is counted, and nothing locked.
 #pragma once
 
 #include <array>

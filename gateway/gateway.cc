@@ -33,9 +33,6 @@ constexpr std::uint64_t spare_descriptors = 64;
 // How long workers may take to end once they must.
 constexpr std::uint64_t overdue_ms = 2'000;
 
-// How often a full process says so in its log.
-constexpr std::uint64_t full_log_interval_ms = 1'000;
-
 // Processes are often started with a low soft limit that they may raise.
 void raise_descriptor_limit() {
   rlimit limit{};
@@ -100,12 +97,28 @@ struct Gateway::Thread {
 
 // A listener of the gateway's own, and who serves it. Its requests are not logged, and count
 // nowhere.
-struct Gateway::Service {
-  Service(const config::Config& gateway, std::initializer_list<const char*> paths)
-      : counters(paths.size()) {
+struct Gateway::Service final : net::Listener::Owner {
+  Service(const config::Config& gateway, std::initializer_list<const char*> paths,
+          metrics::ListenerCounters& of_listeners)
+      : counters(paths.size()), listener_counters(of_listeners) {
     config.requests = gateway.requests;
     config.log.access = false;
     for (const char* path : paths) config.routes.push_back(own_route(path));
+  }
+  Result<> listen(uv::Loop& loop, const std::string& address, Shared& shared) {
+    const auto parsed = net::Address::parse(address);
+    if (!parsed) return tl::unexpected(parsed.error());
+    auto opened = net::Listener::open(loop, *parsed, {.backlog = 128}, 0, *this);
+    if (!opened) return tl::unexpected(opened.error());
+    listener = std::move(*opened);
+    worker = std::make_unique<Worker>(0xffff, loop, config, shared, counters);
+    return {};
+  }
+  void on_accept(net::Listener&, int fd, const net::Endpoint& peer) override {
+    worker->add(fd, peer, nullptr, Admission::uncounted);
+  }
+  void on_accept_error(net::Listener& failed, int error, std::size_t shed) override {
+    report_accept_error(failed, error, shed, listener_counters);
   }
   // The route for the index-th path.
   std::unique_ptr<ServedRoute> route(std::uint32_t index) const {
@@ -114,6 +127,7 @@ struct Gateway::Service {
 
   config::Config config;
   metrics::WorkerCounters counters;
+  metrics::ListenerCounters& listener_counters;  // whose `accepted` is left alone
   std::unique_ptr<net::Listener> listener;
   std::unique_ptr<Worker> worker;
 };
@@ -254,6 +268,7 @@ void Gateway::run_worker(Thread& thread, std::promise<Result<>> ready) {
   mask_signals(SIG_BLOCK);  // they are the main thread's
   ready.set_value(add_routes(thread));
   thread.loop.run();
+  close_listeners(thread.loop);
   thread.worker.reset();
   thread.plugins.clear();
   if (const auto closed = thread.loop.close(); !closed) {
@@ -314,55 +329,61 @@ void Gateway::add_target(Thread& thread, ServedRoute& route) {
 
 std::vector<Error> Gateway::listen() {
   std::vector<Error> errors;
-  for (std::size_t i = 0; i < config_.listeners.size(); ++i) {
-    const config::Listener& listener = config_.listeners[i];
-    auto opened = open_listener(
-        listener.address,
-        {.backlog = static_cast<int>(listener.backlog), .reuse_port = listener.reuse_port}, i);
-    if (opened) {
-      listeners_.push_back(std::move(*opened));
-    } else {
-      errors.push_back(opened.error());
-    }
-  }
+  open_listeners(errors);
   open_services(errors);
   return errors;
 }
 
-Result<std::unique_ptr<net::Listener>> Gateway::open_listener(const std::string& address,
-                                                              const net::Listener::Options& options,
-                                                              std::size_t index) {
-  const auto parsed = net::Address::parse(address);
-  if (!parsed) return tl::unexpected(parsed.error());
-  return net::Listener::open(loop_, *parsed, options, index, *this);
+// A single worker accepts for itself (docs/decisions/0001).
+void Gateway::open_listeners(std::vector<Error>& errors) {
+  std::vector<Worker*> workers;
+  for (const auto& thread : threads_) workers.push_back(thread->worker.get());
+  uv::Loop& loop = threads_.size() == 1 ? threads_.front()->loop : loop_;
+  acceptor_ =
+      std::make_unique<Acceptor>(loop, workers, shared_, trusted_proxies_, listener_counters_);
+  on_acceptors_thread([&] {
+    for (std::size_t i = 0; i < config_.listeners.size(); ++i) {
+      const auto listens = acceptor_->listen(config_.listeners[i], tls_[i]);
+      if (!listens) errors.push_back(listens.error());
+    }
+  });
+}
+
+// Calls it, and waits until it was called. Not to be used while the main loop runs, which is to
+// wait for no worker.
+void Gateway::on_acceptors_thread(const std::function<void()>& call) {
+  if (&acceptor_->loop() == &loop_) return call();
+  std::promise<void> done;
+  acceptor_->loop().post([&] {
+    call();
+    done.set_value();
+  });
+  done.get_future().wait();
 }
 
 void Gateway::open_services(std::vector<Error>& errors) {
   const auto open = [&](const std::string& address, std::unique_ptr<Service> service) {
-    auto opened = open_listener(address, {.backlog = 128}, 0);
-    if (!opened) {
-      errors.push_back(opened.error());
-      return std::unique_ptr<Service>();
-    }
-    service->listener = std::move(*opened);
-    service->worker = std::make_unique<Worker>(0xffff, loop_, service->config, services_shared_,
-                                               service->counters);
-    return service;
+    const auto opened = service->listen(loop_, address, services_shared_);
+    if (opened) return service;
+    errors.push_back(opened.error());
+    return std::unique_ptr<Service>();
   };
   if (!config_.metrics_address.empty()) {
     const auto paths = {"/metrics", "/healthz", "/readyz"};
-    metrics_ = open(config_.metrics_address, std::make_unique<Service>(config_, paths));
+    metrics_ =
+        open(config_.metrics_address, std::make_unique<Service>(config_, paths, service_counters_));
     if (metrics_ != nullptr) serve_metrics();
   }
   if (!config_.admin.address.empty()) {
     const auto paths = {"/publish", "/publish/"};
-    admin_ = open(config_.admin.address, std::make_unique<Service>(config_, paths));
+    admin_ =
+        open(config_.admin.address, std::make_unique<Service>(config_, paths, service_counters_));
     if (admin_ != nullptr) serve_admin();
   }
 }
 
 void Gateway::serve_metrics() {
-  sources_.listener = &listener_counters_;
+  sources_.listeners = {&listener_counters_, &service_counters_};
   sources_.memory = &memory_counters_;
   memory_counters_.compression_bytes_max.set(config_.memory.compression_bytes * threads_.size());
   sources_.draining = &draining_;
@@ -411,7 +432,7 @@ void Gateway::limit_connections() {
   const std::uint64_t each = config_.upstreams.empty() && tcp_targets_.empty() ? 1 : 2;
   const std::uint32_t possible = limit((free - spare) / each);
   shared_.connections_max = config_.connections_max != 0 ? config_.connections_max : possible;
-  connections_shed_above_ = limit((free - spare / 2) / each);
+  shared_.connections_shed_above = limit((free - spare / 2) / each);
   if (config_.connections_max <= possible) return;
   log::warning("too few descriptors", {{"max_connections", config_.connections_max},
                                        {"possible", possible},
@@ -448,7 +469,7 @@ int Gateway::run() {
   limit_connections();
   handle_signals();
   if (checker_ != nullptr) checker_->start(resolve_ms, {});
-  for (const auto& listener : listeners_) listener->start();
+  on_acceptors_thread([this] { acceptor_->start(); });
   for (const auto* service : {metrics_.get(), admin_.get()}) {
     if (service != nullptr) service->listener->start();
   }
@@ -476,12 +497,10 @@ void Gateway::report_start() const {
                         {"workers", threads_.size()},
                         {"max_connections", shared_.connections_max},
                         {"pid", ::getpid()}});
-  for (const auto& listener : listeners_) {
-    const net::Address& address = listener->address();
-    const bool tls = tls_[listener->index()] != nullptr;
+  for (const auto& [address, tls] : acceptor_->doors()) {
     const std::string host =
         address.is_wildcard() ? "localhost:" + std::to_string(address.port()) : address.to_string();
-    const std::string url = (tls ? "https://" : "http://") + host + "/";
+    const std::string url = (tls != nullptr ? "https://" : "http://") + host + "/";
     log::info("listening", {{"address", address.to_string()},
                             {"open", address.family() == AF_UNIX ? std::string() : url}});
   }
@@ -493,45 +512,6 @@ void Gateway::report_start() const {
     log::info("admin",
               {{"address", admin_->listener->address().to_string()}, {"paths", "/publish/"}});
   }
-}
-
-// ---- Accepting
-
-void Gateway::on_accept(net::Listener& listener, int fd, const net::Endpoint& peer) {
-  for (const auto* service : {metrics_.get(), admin_.get()}) {
-    if (service != nullptr && &listener == service->listener.get()) {
-      return service->worker->post_connection(fd, peer, nullptr);
-    }
-  }
-  listener_counters_.accepted.add();
-  if (shared_.connections.load(std::memory_order_relaxed) >= connections_shed_above_) {
-    ::close(fd);
-    return report_full();
-  }
-  const auto admission = admit(peer);
-  if (!admission) {
-    ::close(fd);
-    return;
-  }
-  // Sockets live long and stay where they are: each goes to the worker that has the fewest.
-  const auto least = std::ranges::min_element(
-      threads_, {}, [](const auto& thread) { return thread->worker->load(); });
-  (*least)->worker->post_connection(fd, peer, tls_[listener.index()].get(), *admission);
-}
-
-// Nothing if the client is to be turned away at once.
-std::optional<Admission> Gateway::admit(const net::Endpoint& peer) {
-  if (!clients_.active() || trusted_proxies_.contains(peer.ip())) return Admission::uncounted;
-  switch (clients_.enter(peer)) {
-    case ClientCounts::Verdict::welcome:
-      return Admission::counted;
-    case ClientCounts::Verdict::too_many_connections:
-      return Admission::over_limit;
-    case ClientCounts::Verdict::too_many_handshakes:
-      break;
-  }
-  listener_counters_.shed_handshakes.add();
-  return std::nullopt;
 }
 
 // ---- Memory
@@ -557,35 +537,6 @@ void Gateway::watch_memory() {
   overload_->start();
 }
 
-void Gateway::report_full() {
-  listener_counters_.shed.add();
-  if (full_logged_ms_ != 0 && loop_.now_ms() - full_logged_ms_ < full_log_interval_ms) return;
-  full_logged_ms_ = loop_.now_ms();
-  log::error("out of descriptors", {{"connections", shared_.connections.load()},
-                                    {"closed_so_far", listener_counters_.shed.get()}});
-}
-
-void Gateway::on_accept_error(net::Listener& listener, int error, std::size_t shed) {
-  switch (error) {
-    case EMFILE:
-      listener_counters_.errors_emfile.add();
-      break;
-    case ENFILE:
-      listener_counters_.errors_enfile.add();
-      break;
-    case ENOBUFS:
-    case ENOMEM:
-      listener_counters_.errors_enobufs.add();
-      break;
-    default:
-      listener_counters_.errors_other.add();
-  }
-  listener_counters_.shed.add(shed);
-  log::error(
-      "accept failed",
-      {{"address", listener.address().to_string()}, {"why", std::strerror(error)}, {"shed", shed}});
-}
-
 // ---- Ending
 
 void Gateway::on_signal(int number) {
@@ -606,7 +557,7 @@ void Gateway::on_hang_up() {
 
 void Gateway::begin_shutdown() {
   draining_.store(true, std::memory_order_relaxed);
-  listeners_.clear();
+  close_listeners(loop_);
   log::info("draining", {{"connections", shared_.connections.load(std::memory_order_relaxed)},
                          {"drain_timeout_ms", config_.shutdown.drain_timeout_ms}});
   workers_left_ = threads_.size();
@@ -615,10 +566,16 @@ void Gateway::begin_shutdown() {
   for (const auto& thread : threads_) {
     Worker& worker = *thread->worker;
     thread->loop.post([this, &worker] {
+      close_listeners(worker.loop());
       worker.drain(config_.shutdown.drain_timeout_ms,
                    [this] { loop_.post([this] { on_worker_empty(); }); });
     });
   }
+}
+
+// On the thread of the loop.
+void Gateway::close_listeners(const uv::Loop& loop) {
+  if (acceptor_ != nullptr && &acceptor_->loop() == &loop) acceptor_.reset();
 }
 
 void Gateway::end_at_once() {

@@ -1,18 +1,19 @@
 // Gateway: the process. Owns the listeners, the workers and the metrics endpoint; starts and ends
-// them. Runs on the main thread, on a loop of its own, so that a scrape or a burst of accepts keeps
-// no worker from its connections.
+// them. Runs on the main thread, on a loop of its own, so that a scrape keeps no worker from its
+// connections.
 #pragma once
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <future>
 #include <map>
 #include <memory>
-#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
 
+#include "acceptor.h"
 #include "base/result.h"
 #include "bridges/channels.h"
 #include "bridges/plugin_library.h"
@@ -23,7 +24,6 @@
 #include "http/handler.h"
 #include "metrics/collector.h"
 #include "metrics/counters.h"
-#include "net/listener.h"
 #include "net/tls_context.h"
 #include "overload.h"
 #include "upstreams/checker.h"
@@ -35,7 +35,7 @@
 
 namespace sluice {
 
-class Gateway final : private net::Listener::Owner {
+class Gateway final {
  public:
   // `plugin_path`: where `library:` names without a slash are looked for.
   Gateway(config::Config config, std::vector<std::string> plugin_path);
@@ -60,10 +60,6 @@ class Gateway final : private net::Listener::Owner {
   struct Thread;
   struct Service;
 
-  // net::Listener::Owner
-  void on_accept(net::Listener& listener, int fd, const net::Endpoint& peer) override;
-  void on_accept_error(net::Listener& listener, int error, std::size_t shed) override;
-
   void load_plugins(std::vector<Error>& errors);
   void load_certificates(std::vector<Error>& errors);
   void open_folders(std::vector<Error>& errors);
@@ -71,9 +67,9 @@ class Gateway final : private net::Listener::Owner {
   void run_worker(Thread& thread, std::promise<Result<>> ready);
   Result<> add_routes(Thread& thread);
   void add_target(Thread& thread, ServedRoute& route);
-  Result<std::unique_ptr<net::Listener>> open_listener(const std::string& address,
-                                                       const net::Listener::Options& options,
-                                                       std::size_t index);
+  void open_listeners(std::vector<Error>& errors);
+  void on_acceptors_thread(const std::function<void()>& call);
+  void close_listeners(const uv::Loop& loop);
   void open_services(std::vector<Error>& errors);
   void serve_metrics();
   std::string obstacle() const;
@@ -81,8 +77,6 @@ class Gateway final : private net::Listener::Owner {
   void stop_services();
   void limit_connections();
   void report_start() const;
-  void report_full();
-  std::optional<Admission> admit(const net::Endpoint& peer);
   void watch_memory();
 
   void handle_signals();
@@ -101,10 +95,9 @@ class Gateway final : private net::Listener::Owner {
   uv::Loop loop_;
   std::atomic<bool> draining_{false};
   Shared shared_;
-  std::uint32_t connections_shed_above_ = 0;  // closed at accept, for lack of descriptors
-  std::uint64_t full_logged_ms_ = 0;
   ClientCounts clients_;
-  metrics::ListenerCounters listener_counters_;
+  metrics::ListenerCounters listener_counters_;  // the acceptor's
+  metrics::ListenerCounters service_counters_;   // the services'
   metrics::MemoryCounters memory_counters_;
   std::unique_ptr<Overload> overload_;
   metrics::Sources sources_;
@@ -131,7 +124,7 @@ class Gateway final : private net::Listener::Owner {
   std::unique_ptr<Service> admin_;
   std::size_t services_left_ = 0;
 
-  std::vector<std::unique_ptr<net::Listener>> listeners_;
+  std::unique_ptr<Acceptor> acceptor_;  // on the main loop, or on that of the only worker
   std::vector<std::unique_ptr<uv::Signal>> signals_;
   std::unique_ptr<uv::Timer> overdue_;  // of a shutdown
 };

@@ -50,11 +50,18 @@ Worker::~Worker() {
 void Worker::post_connection(int fd, const net::Endpoint& peer, const net::TlsContext* tls,
                              Admission admission) {
   count_connection();
-  loop_.post([this, fd, peer, tls, admission] { add(fd, peer, tls, admission); });
+  loop_.post([this, fd, peer, tls, admission] { take(fd, peer, tls, admission); });
 }
 
 void Worker::add(int fd, const net::Endpoint& peer, const net::TlsContext* tls,
                  Admission admission) {
+  count_connection();
+  take(fd, peer, tls, admission);
+}
+
+// One that is counted already.
+void Worker::take(int fd, const net::Endpoint& peer, const net::TlsContext* tls,
+                  Admission admission) {
   start_ticking();
   keep(std::make_unique<Connection>(*this, ++serial_, connections_.size(), fd, peer, tls,
                                     admission));

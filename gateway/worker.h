@@ -31,8 +31,10 @@ namespace sluice {
 // What all workers share.
 struct Shared {
   std::atomic<std::uint32_t> connections{0};  // of all workers, handshaking ones included
-  std::uint32_t connections_max = 0;
-  ClientCounts* clients = nullptr;  // null: clients are not counted
+  std::uint32_t connections_max = 0;          // those above it are told so, by a 503
+  std::uint32_t connections_shed_above = 0;   // those above it are closed when accepted: for lack
+                                              // of descriptors
+  ClientCounts* clients = nullptr;            // null: clients are not counted
   std::atomic<OverloadLevel> overload{OverloadLevel::none};
 };
 
@@ -53,13 +55,14 @@ class Worker final : private Bridge::Keeper {
   upstreams::HttpPool& http_pool() { return http_pool_; }
 
   // ---- On any thread
-  // Takes an accepted socket. `tls` outlives the worker.
+  // Has add() called.
   void post_connection(int fd, const net::Endpoint& peer, const net::TlsContext* tls,
-                       Admission admission = Admission::uncounted);
+                       Admission admission);
   // Connections it has, those under way to it included.
   std::uint32_t load() const { return load_.load(std::memory_order_relaxed); }
 
   // ---- On the loop's thread
+  // Takes an accepted socket. `tls` outlives the worker.
   void add(int fd, const net::Endpoint& peer, const net::TlsContext* tls, Admission admission);
   // The same for a plain transport that nobody has posted: tests have theirs in memory.
   void add(std::unique_ptr<net::Transport> transport, const net::Endpoint& peer);
@@ -108,6 +111,7 @@ class Worker final : private Bridge::Keeper {
 
   void count_connection();
   std::uint64_t cut_kept(std::uint64_t bytes);
+  void take(int fd, const net::Endpoint& peer, const net::TlsContext* tls, Admission admission);
   void keep(std::unique_ptr<Connection> connection);
   void turn_end();
   bool run_woken();

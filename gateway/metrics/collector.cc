@@ -248,6 +248,7 @@ class Scrape {
   const std::vector<Route>& routes() const { return routes_; }
   // And the one that stands for "no route".
   std::vector<Route> routes_and_none() const;
+  double sum_of_listeners(Number ListenerCounters::*number) const;
 
   const LiveSockets& live(const Route& route) const { return live_[route.index()]; }
 
@@ -356,7 +357,7 @@ void Scrape::add_configuration() {
 void Scrape::add_connections() {
   sample(counter("sluice_connections_accepted_total",
                  "Sockets accepted by the listeners, whatever became of them."),
-         {}, static_cast<double>(sources_.listener->accepted.get()));
+         {}, sum_of_listeners(&ListenerCounters::accepted));
 
   MetricFamily& active = gauge("sluice_connections_active", "Open WebSockets.");
   for (const Route& route : routes()) {
@@ -748,16 +749,22 @@ void Scrape::add_event_loops() {
   }
 }
 
+double Scrape::sum_of_listeners(Number ListenerCounters::*number) const {
+  std::uint64_t sum = 0;
+  for (const ListenerCounters* listeners : sources_.listeners) sum += (listeners->*number).get();
+  return static_cast<double>(sum);
+}
+
 void Scrape::add_accept_errors() {
   MetricFamily& family =
       counter("sluice_accept_errors_total", "Connections that could not be accepted, by errno.");
-  const auto add = [&family](const char* name, const Number& number) {
-    sample(family, {{"errno", name}}, static_cast<double>(number.get()));
+  const auto add = [&](const char* name, Number ListenerCounters::*number) {
+    sample(family, {{"errno", name}}, sum_of_listeners(number));
   };
-  add("EMFILE", sources_.listener->errors_emfile);
-  add("ENFILE", sources_.listener->errors_enfile);
-  add("ENOBUFS", sources_.listener->errors_enobufs);
-  add("other", sources_.listener->errors_other);
+  add("EMFILE", &ListenerCounters::errors_emfile);
+  add("ENFILE", &ListenerCounters::errors_enfile);
+  add("ENOBUFS", &ListenerCounters::errors_enobufs);
+  add("other", &ListenerCounters::errors_other);
 }
 
 void Scrape::add_limit_rejections() {
@@ -770,9 +777,9 @@ void Scrape::add_limit_rejections() {
     }
     sample(family, {{"limit", label(static_cast<Limit>(i))}}, count);
   }
-  sample(family, {{"limit", "descriptors"}}, static_cast<double>(sources_.listener->shed.get()));
+  sample(family, {{"limit", "descriptors"}}, sum_of_listeners(&ListenerCounters::shed));
   sample(family, {{"limit", "client_handshakes"}},
-         static_cast<double>(sources_.listener->shed_handshakes.get()));
+         sum_of_listeners(&ListenerCounters::shed_handshakes));
 }
 
 void Scrape::add_memory() {

@@ -16,7 +16,7 @@ namespace sluice::metrics {
 // What a scrape reads. Nothing here is null, and all of it outlives the call.
 struct Sources {
   std::vector<const WorkerCounters*> workers;  // each with route_names.size() + 1 routes
-  const ListenerCounters* listener = nullptr;
+  std::vector<const ListenerCounters*> listeners;
   const MemoryCounters* memory = nullptr;
   const std::atomic<bool>* draining = nullptr;
   // Config::routes by index. Unique, and none of them "none": that names the requests without one.

@@ -157,7 +157,9 @@ describe('sluice run', () => {
     const address = `127.0.0.1:${taken.address().port}`;
     try {
       for (const config of [
-        echoConfig({ listeners: [{ address }] }), echoConfig({ metrics: { address } })]) {
+        echoConfig({ listeners: [{ address }] }),
+        echoConfig({ listeners: [{ address }], workers: 2 }), // the main thread listens
+        echoConfig({ metrics: { address } })]) {
         const { code, stdout, stderr } = await sluice(['run', '--config', file(config)]);
         assert.equal(code, 1);
         assert.doesNotMatch(stdout, started);

@@ -50,7 +50,7 @@ TEST_CASE("/metrics has the counters of the moment, in the format that Prometheu
   metrics::Sources sources;
   sources.workers = {&worker};
   sources.route_names = {"/echo"};
-  sources.listener = &listener;
+  sources.listeners = {&listener};
   sources.memory = &memory;
   sources.draining = &draining;
   const auto endpoint = admin::make_metrics(sources);

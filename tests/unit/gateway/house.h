@@ -233,7 +233,7 @@ class House {
 
   std::unique_ptr<ClientEnd> connect(const net::TlsContext* tls = nullptr) {
     const auto [server, client] = tcp_pair();
-    worker->post_connection(server, net::Endpoint(), tls);
+    worker->add(server, net::Endpoint(), tls, Admission::uncounted);
     return std::make_unique<ClientEnd>(client);
   }
   void until(std::function<bool()> condition) { loop.run_until(std::move(condition)); }

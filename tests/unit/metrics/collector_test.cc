@@ -391,10 +391,13 @@ TEST_CASE("the state of the process and of its configuration is shown") {
   scene.sources.plugin_abi = 3;
   scene.draining = true;
   scene.listener.errors_emfile.add(2);
+  ListenerCounters of_services;
+  of_services.errors_emfile.add(3);
+  scene.sources.listeners.push_back(&of_services);
   const Exposition text(collect(scene.sources));
   CHECK(text.value("sluice_draining") == 1);
   CHECK(text.value("sluice_config_last_reload_success_timestamp_seconds") == 1'700'000'000);
-  CHECK(text.value("sluice_accept_errors_total", {{"errno", "EMFILE"}}) == 2);
+  CHECK(text.value("sluice_accept_errors_total", {{"errno", "EMFILE"}}) == 2 + 3);
   CHECK(text.value("sluice_build_info",
                    {{"version", version()}, {"revision", revision()}, {"abi", "3"}}) == 1);
   CHECK(text.value("process_open_fds") >= 3);

@@ -14,7 +14,7 @@ struct Scene {
   Scene(std::size_t worker_count, std::vector<std::string> route_names) {
     for (std::size_t i = 0; i < worker_count; ++i) workers.emplace_back(route_names.size());
     for (const WorkerCounters& worker : workers) sources.workers.push_back(&worker);
-    sources.listener = &listener;
+    sources.listeners = {&listener};
     sources.memory = &memory;
     sources.draining = &draining;
     sources.route_names = std::move(route_names);

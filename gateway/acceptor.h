@@ -1,0 +1,63 @@
+// Acceptor: the gateway's listeners. Decides who is let in, and gives each connection to the worker
+// that has the fewest. Lives on one loop: everything here happens on its thread.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "base/result.h"
+#include "client_counts.h"
+#include "config/config.h"
+#include "http/forward.h"
+#include "metrics/counters.h"
+#include "net/listener.h"
+#include "net/tls_context.h"
+#include "worker.h"
+
+namespace sluice {
+
+class Acceptor final : private net::Listener::Owner {
+ public:
+  // At least one worker. One that lives on the same loop gets its connections at once, others are
+  // posted theirs. Everything passed by reference, and the workers, outlive the acceptor.
+  Acceptor(uv::Loop& loop, std::vector<Worker*> workers, Shared& shared,
+           const http::TrustedProxies& trusted_proxies, metrics::ListenerCounters& counters);
+
+  // Binds. Nobody is let in before start(). `tls`: null for a plain listener.
+  Result<> listen(const config::Listener& listener, std::shared_ptr<const net::TlsContext> tls);
+  void start();
+
+  uv::Loop& loop() { return loop_; }
+  // What it listens on, once it does. These never change: any thread.
+  struct Door {
+    net::Address address;  // port 0 has become the port that the kernel chose
+    std::shared_ptr<const net::TlsContext> tls;
+  };
+  const std::vector<Door>& doors() const { return doors_; }
+
+ private:
+  // net::Listener::Owner
+  void on_accept(net::Listener& listener, int fd, const net::Endpoint& peer) override;
+  void on_accept_error(net::Listener& listener, int error, std::size_t shed) override;
+
+  std::optional<Admission> admit(const net::Endpoint& peer);
+  void report_full();
+
+  uv::Loop& loop_;
+  const std::vector<Worker*> workers_;
+  Shared& shared_;
+  const http::TrustedProxies& trusted_proxies_;
+  metrics::ListenerCounters& counters_;
+  std::uint64_t full_logged_ms_ = 0;
+  std::vector<Door> doors_;  // by the index of their listeners
+  std::vector<std::unique_ptr<net::Listener>> listeners_;
+};
+
+// Counts and logs that accept(2) has failed on a listener.
+void report_accept_error(const net::Listener& listener, int error, std::size_t shed,
+                         metrics::ListenerCounters& counters);
+
+}  // namespace sluice
