@@ -10,6 +10,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <limits>
+#include <utility>
 
 namespace sluice {
 namespace {
@@ -18,6 +19,30 @@ namespace {
 [[noreturn]] void stop(const char* what) {
   std::fprintf(stderr, "sluice: OpenSSL: %s failed\n", what);
   std::abort();
+}
+
+// Of each thread: a call of OpenSSL costs more than the few bytes that most ask for.
+class RandomBlock {
+ public:
+  static constexpr std::size_t taken_max = 64;
+
+  // The next `count` bytes, at most taken_max; good until the next call.
+  const std::uint8_t* take(std::size_t count) {
+    if (bytes_.size() - used_ < count) {
+      random_bytes(bytes_);
+      used_ = 0;
+    }
+    return bytes_.data() + std::exchange(used_, used_ + count);
+  }
+
+ private:
+  std::array<std::uint8_t, 1024> bytes_;
+  std::size_t used_ = bytes_.size();
+};
+
+RandomBlock& random_block() {
+  thread_local RandomBlock block;
+  return block;
 }
 
 // What a character of base64 stands for; 64 if it is none.
@@ -106,6 +131,10 @@ std::optional<std::string> base64url_decode(std::string_view text) {
 }
 
 void random_bytes(MutableBytes bytes) {
+  if (bytes.size() <= RandomBlock::taken_max) {
+    std::copy_n(random_block().take(bytes.size()), bytes.size(), bytes.begin());
+    return;
+  }
   constexpr std::size_t count_max = std::numeric_limits<int>::max();
   while (!bytes.empty()) {
     const std::size_t count = std::min(bytes.size(), count_max);
@@ -115,15 +144,8 @@ void random_bytes(MutableBytes bytes) {
 }
 
 std::uint32_t random_mask() {
-  thread_local std::array<std::uint8_t, 1024> block;
-  thread_local std::size_t used = block.size();
-  if (used == block.size()) {
-    random_bytes(block);
-    used = 0;
-  }
   std::uint32_t mask;
-  std::memcpy(&mask, block.data() + used, sizeof(mask));
-  used += sizeof(mask);
+  std::memcpy(&mask, random_block().take(sizeof mask), sizeof mask);
   return mask;
 }
 

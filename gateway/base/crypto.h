@@ -31,11 +31,11 @@ std::string base64url(Bytes bytes);
 std::optional<std::string> base64_decode(std::string_view text);
 std::optional<std::string> base64url_decode(std::string_view text);
 
-// Fills `bytes` from OpenSSL's cryptographically secure generator.
+// Fills `bytes` from OpenSSL's cryptographically secure generator; a few come through a block that
+// each thread keeps.
 void random_bytes(MutableBytes bytes);
 
-// A fresh masking key (RFC 6455 10.3), from the same generator through a block that each thread
-// keeps, since one call for every frame would cost more than the frame.
+// A fresh masking key (RFC 6455 10.3), in the same way.
 std::uint32_t random_mask();
 
 }  // namespace sluice

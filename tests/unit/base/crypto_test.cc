@@ -56,6 +56,22 @@ TEST_CASE("random bytes fill the whole span and differ each time") {
   random_bytes({});
 }
 
+TEST_CASE("a few random bytes differ each time too, over refills of the block") {
+  std::set<std::vector<std::uint8_t>> seen;
+  std::size_t count = 0;
+  for (std::size_t size = 8; size <= 66; ++size) {
+    for (int i = 0; i < 20; ++i, ++count) {
+      std::vector<std::uint8_t> bytes(size, 0);
+      random_bytes(bytes);
+      // Zeros at both ends by chance: once in 2^32 for each.
+      CHECK((bytes[0] | bytes[1] | bytes[2] | bytes[3]) != 0);
+      CHECK((bytes[size - 4] | bytes[size - 3] | bytes[size - 2] | bytes[size - 1]) != 0);
+      seen.insert({bytes.end() - 8, bytes.end()});
+    }
+  }
+  CHECK(seen.size() == count);
+}
+
 TEST_CASE("masking keys do not repeat, over refills of the block and on several threads") {
   std::set<std::uint32_t> keys, others;
   for (int i = 0; i < 2000; ++i) keys.insert(random_mask());
