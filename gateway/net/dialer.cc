@@ -38,8 +38,7 @@ Dialer::Dialer(uv::Loop& loop, IoBuffers& buffers, std::vector<Address> addresse
       tls_(std::move(tls)),
       server_name_(std::move(server_name)),
       prologue_(std::move(prologue)),
-      owner_(owner),
-      tell_(loop, [this] { tell(); }) {
+      owner_(owner) {
   if (addresses_.empty()) trouble_ = {Failure::unreachable, Error{"no address to connect to"}};
   try_next();
 }
@@ -53,7 +52,7 @@ void Dialer::try_next() {
     // Another address needs a descriptor as well.
     if (trouble_->failure == Failure::out_of_descriptors) break;
   }
-  tell_.start(0);
+  tell_soon();
 }
 
 // Returns whether the loop will tell how it went.
@@ -102,7 +101,7 @@ void Dialer::on_connected() {
     transport_ = std::make_unique<PlainTransport>(loop_, buffers_, fd, self);
     transport_->output().append(as_bytes(prologue_));
     transport_->flush();
-    tell_.start(0);
+    if (!trouble_) tell();
     return;
   }
   auto secured = std::make_unique<TlsTransport>(loop_, buffers_, fd, *tls_, self);
@@ -147,7 +146,7 @@ void Dialer::give_up_socket() {
 
 void Dialer::on_secure() {
   transport_->read(false);
-  tell_.start(0);
+  tell_soon();
 }
 
 void Dialer::on_end() {
@@ -159,7 +158,13 @@ void Dialer::on_failure(FailureKind kind, const Error& error) {
   trouble_ = {kind == FailureKind::tls ? Failure::tls : Failure::reset,
               Error{"connect to " + address() + ": " + error.message}};
   transport_->read(false);
-  tell_.start(0);
+  tell_soon();
+}
+
+// For what is found inside of somebody else's call.
+void Dialer::tell_soon() {
+  if (!tell_) tell_.emplace(loop_, [this] { tell(); });
+  tell_->start(0);
 }
 
 // The owner may destroy the dialer in there.

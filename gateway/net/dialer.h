@@ -69,6 +69,7 @@ class Dialer final : private uv::Poll::Owner, private Transport::Owner {
   void on_sent() override {}
   void on_failure(FailureKind kind, const Error& error) override;
 
+  void tell_soon();
   void tell();
 
   uv::Loop& loop_;
@@ -84,7 +85,7 @@ class Dialer final : private uv::Poll::Owner, private Transport::Owner {
   std::optional<uv::Poll> poll_;
   std::unique_ptr<Transport> transport_;
   std::optional<Trouble> trouble_;
-  uv::Timer tell_;  // with no delay: the owner is not told from inside of somebody else's call
+  std::optional<uv::Timer> tell_;  // with no delay; most never need it
 };
 
 }  // namespace sluice::net
