@@ -69,7 +69,9 @@ class Loop {
   void turn(int timeout_ms);
   void run_posted();
 
-  static constexpr std::size_t events_max = 512;  // of one turn
+  // Of one turn: so few that what a turn has received and gathered is still in the caches at its
+  // end, and needs no more chunks than a ChunkPool keeps (docs/decisions/0004).
+  static constexpr std::size_t events_max = 64;
 
   uv_loop_t loop_;
   Fd epoll_;
