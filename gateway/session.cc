@@ -598,7 +598,8 @@ void Session::pass_on(const MessagePiece& piece) {
   const bool whole = piece.message_start && piece.frame_end && piece.fin;
   if (whole && state_ == ReadyState::open && !piece.compressed && !protocol_.compresses()) {
     put(piece.type, piece.payload);
-    return send_held_pong();
+    if (congested() != nullptr) send_held_pong();
+    return;
   }
   if (piece.frame_start) {
     begin_frame(piece.type, piece.message_start, piece.fin, piece.frame_payload_bytes,

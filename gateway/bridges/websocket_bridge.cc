@@ -252,7 +252,7 @@ void WebSocketBridge::end_handshake() {
 bool WebSocketBridge::on_piece(const MessagePiece& piece) {
   if (upstream_ == nullptr) return false;
   const bool taken = upstream_->pass_on(piece);
-  watch_upstream_buffer();
+  if (upstream_->blocked()) watch_upstream_buffer();
   return taken;
 }
 

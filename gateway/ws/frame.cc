@@ -192,6 +192,19 @@ SLUICE_WIDE_BLOCKS std::uint64_t mask_wide_blocks(const std::uint8_t* from, std:
   return mask_blocks<WideBlock>(from, to, size, mask);
 }
 
+// Masks whole steps of two blocks; returns all bits that were written.
+std::uint64_t mask_steps(const std::uint8_t* from, std::uint8_t* to, std::size_t size,
+                         std::uint64_t mask) {
+  constexpr std::size_t wide_step = 2 * sizeof(WideBlock);
+  std::uint64_t seen = 0;
+  if (size >= wide_bytes_min && has_wide_blocks()) {
+    seen = mask_wide_blocks(from, to, size, mask);
+    const std::size_t done = size - size % wide_step;
+    from += done, to += done, size -= done;
+  }
+  return seen | mask_blocks<Block>(from, to, size, mask);
+}
+
 }  // namespace
 
 std::size_t write_header(const FrameHeader& header, std::uint8_t* out) {
@@ -241,12 +254,10 @@ bool apply_mask(Bytes from, std::uint8_t* to, std::uint32_t mask, std::size_t of
   std::size_t left = from.size();
   std::uint64_t seen = 0;
   const auto skip = [&](std::size_t count) { at += count, to += count, left -= count; };
-  if (left >= wide_bytes_min && has_wide_blocks()) {
-    seen = mask_wide_blocks(at, to, left, wide);
-    skip(left - left % (2 * sizeof(WideBlock)));
+  if (left >= 2 * sizeof(Block)) {
+    seen = mask_steps(at, to, left, wide);
+    skip(left - left % (2 * sizeof(Block)));
   }
-  seen |= mask_blocks<Block>(at, to, left, wide);
-  skip(left - left % (2 * sizeof(Block)));
   for (; left >= 8; left -= 8, at += 8, to += 8) seen |= mask_word(at, to, wide);
   if (left >= 4) {
     seen |= mask_word(at, to, mask);
