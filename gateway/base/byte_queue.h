@@ -21,7 +21,8 @@ namespace sluice {
 // A pool of equal chunks. One pool a worker: not thread-safe. Outlives every queue that uses it.
 class ChunkPool {
  public:
-  static constexpr std::size_t chunk_bytes = 16 * 1024;
+  // A batch of messages, 16 KiB of payload, fits in with its headers, and leaves from one place.
+  static constexpr std::size_t chunk_bytes = (16 + 1) * 1024;
 
   struct Chunk {
     bool borrows() const { return data != bytes; }
