@@ -26,8 +26,7 @@ Acceptor::Acceptor(uv::Loop& loop, std::vector<Worker*> workers, Shared& shared,
       trusted_proxies_(trusted_proxies),
       counters_(counters) {}
 
-Result<> Acceptor::listen(const config::Listener& listener,
-                          std::shared_ptr<const net::TlsContext> tls) {
+Result<> Acceptor::listen(const config::Listener& listener, const net::TlsContext* tls) {
   const auto address = net::Address::parse(listener.address);
   if (!address) return tl::unexpected(address.error());
   auto opened = net::Listener::open(
@@ -35,13 +34,17 @@ Result<> Acceptor::listen(const config::Listener& listener,
       {.backlog = static_cast<int>(listener.backlog), .reuse_port = listener.reuse_port},
       listeners_.size(), *this);
   if (!opened) return tl::unexpected(opened.error());
-  doors_.push_back({(*opened)->address(), std::move(tls)});
   listeners_.push_back(std::move(*opened));
+  tls_.push_back(tls);
   return {};
 }
 
 void Acceptor::start() {
   for (const auto& listener : listeners_) listener->start();
+}
+
+void Acceptor::refuse() {
+  for (const auto& listener : listeners_) listener->refuse();
 }
 
 void Acceptor::on_accept(net::Listener& listener, int fd, const net::Endpoint& peer) {
@@ -57,7 +60,7 @@ void Acceptor::on_accept(net::Listener& listener, int fd, const net::Endpoint& p
   }
   // Sockets live long and stay where they are: each goes to the worker that has the fewest.
   Worker& worker = **std::ranges::min_element(workers_, {}, &Worker::load);
-  const net::TlsContext* tls = doors_[listener.index()].tls.get();
+  const net::TlsContext* tls = tls_[listener.index()];
   if (&worker.loop() == &loop_) {
     worker.add(fd, peer, tls, *admission);
   } else {

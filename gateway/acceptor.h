@@ -1,5 +1,5 @@
 // Acceptor: the gateway's listeners. Decides who is let in, and gives each connection to the worker
-// that has the fewest. Lives on one loop: everything here happens on its thread.
+// that has the fewest, on the thread of one loop.
 #pragma once
 
 #include <cstddef>
@@ -22,21 +22,23 @@ namespace sluice {
 class Acceptor final : private net::Listener::Owner {
  public:
   // At least one worker. One that lives on the same loop gets its connections at once, others are
-  // posted theirs. Everything passed by reference, and the workers, outlive the acceptor.
+  // posted theirs. `shared` counts clients. Everything passed by reference, and the workers,
+  // outlive the acceptor. From start() on it is to be destroyed on the loop's thread.
   Acceptor(uv::Loop& loop, std::vector<Worker*> workers, Shared& shared,
            const http::TrustedProxies& trusted_proxies, metrics::ListenerCounters& counters);
 
-  // Binds. Nobody is let in before start(). `tls`: null for a plain listener.
-  Result<> listen(const config::Listener& listener, std::shared_ptr<const net::TlsContext> tls);
+  // Binds; before start(), on any thread. Nobody is let in yet. `tls`: null for a plain listener;
+  // else it outlives the acceptor.
+  Result<> listen(const config::Listener& listener, const net::TlsContext* tls);
+  // On the loop's thread.
   void start();
 
+  // ---- On any thread
+  // net::Listener::refuse() of each.
+  void refuse();
+  // In the order in which they were opened. Their addresses never change.
+  const std::vector<std::unique_ptr<net::Listener>>& listeners() const { return listeners_; }
   uv::Loop& loop() { return loop_; }
-  // What it listens on, once it does. These never change: any thread.
-  struct Door {
-    net::Address address;  // port 0 has become the port that the kernel chose
-    std::shared_ptr<const net::TlsContext> tls;
-  };
-  const std::vector<Door>& doors() const { return doors_; }
 
  private:
   // net::Listener::Owner
@@ -52,8 +54,8 @@ class Acceptor final : private net::Listener::Owner {
   const http::TrustedProxies& trusted_proxies_;
   metrics::ListenerCounters& counters_;
   std::uint64_t full_logged_ms_ = 0;
-  std::vector<Door> doors_;  // by the index of their listeners
   std::vector<std::unique_ptr<net::Listener>> listeners_;
+  std::vector<const net::TlsContext*> tls_;  // by the index of their listeners
 };
 
 // Counts and logs that accept(2) has failed on a listener.

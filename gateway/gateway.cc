@@ -268,7 +268,7 @@ void Gateway::run_worker(Thread& thread, std::promise<Result<>> ready) {
   mask_signals(SIG_BLOCK);  // they are the main thread's
   ready.set_value(add_routes(thread));
   thread.loop.run();
-  close_listeners(thread.loop);
+  end_acceptor(thread.loop);
   thread.worker.reset();
   thread.plugins.clear();
   if (const auto closed = thread.loop.close(); !closed) {
@@ -276,6 +276,11 @@ void Gateway::run_worker(Thread& thread, std::promise<Result<>> ready) {
     thread.left_handles = true;
   }
   loop_.post([this] { on_worker_ended(); });
+}
+
+// If it lives on that loop, which is the calling thread's.
+void Gateway::end_acceptor(const uv::Loop& loop) {
+  if (acceptor_ != nullptr && &acceptor_->loop() == &loop) acceptor_.reset();
 }
 
 Result<> Gateway::add_routes(Thread& thread) {
@@ -341,24 +346,10 @@ void Gateway::open_listeners(std::vector<Error>& errors) {
   uv::Loop& loop = threads_.size() == 1 ? threads_.front()->loop : loop_;
   acceptor_ =
       std::make_unique<Acceptor>(loop, workers, shared_, trusted_proxies_, listener_counters_);
-  on_acceptors_thread([&] {
-    for (std::size_t i = 0; i < config_.listeners.size(); ++i) {
-      const auto listens = acceptor_->listen(config_.listeners[i], tls_[i]);
-      if (!listens) errors.push_back(listens.error());
-    }
-  });
-}
-
-// Calls it, and waits until it was called. Not to be used while the main loop runs, which is to
-// wait for no worker.
-void Gateway::on_acceptors_thread(const std::function<void()>& call) {
-  if (&acceptor_->loop() == &loop_) return call();
-  std::promise<void> done;
-  acceptor_->loop().post([&] {
-    call();
-    done.set_value();
-  });
-  done.get_future().wait();
+  for (std::size_t i = 0; i < config_.listeners.size(); ++i) {
+    const auto listens = acceptor_->listen(config_.listeners[i], tls_[i].get());
+    if (!listens) errors.push_back(listens.error());
+  }
 }
 
 void Gateway::open_services(std::vector<Error>& errors) {
@@ -469,12 +460,14 @@ int Gateway::run() {
   limit_connections();
   handle_signals();
   if (checker_ != nullptr) checker_->start(resolve_ms, {});
-  on_acceptors_thread([this] { acceptor_->start(); });
   for (const auto* service : {metrics_.get(), admin_.get()}) {
     if (service != nullptr) service->listener->start();
   }
   watch_memory();
   report_start();
+  acceptor_->loop().post([this] {
+    if (acceptor_ != nullptr) acceptor_->start();  // else the first signal was quicker
+  });
 
   loop_.run();
 
@@ -497,10 +490,12 @@ void Gateway::report_start() const {
                         {"workers", threads_.size()},
                         {"max_connections", shared_.connections_max},
                         {"pid", ::getpid()}});
-  for (const auto& [address, tls] : acceptor_->doors()) {
+  for (const auto& listener : acceptor_->listeners()) {
+    const net::Address& address = listener->address();
+    const bool tls = tls_[listener->index()] != nullptr;
     const std::string host =
         address.is_wildcard() ? "localhost:" + std::to_string(address.port()) : address.to_string();
-    const std::string url = (tls != nullptr ? "https://" : "http://") + host + "/";
+    const std::string url = (tls ? "https://" : "http://") + host + "/";
     log::info("listening", {{"address", address.to_string()},
                             {"open", address.family() == AF_UNIX ? std::string() : url}});
   }
@@ -557,7 +552,8 @@ void Gateway::on_hang_up() {
 
 void Gateway::begin_shutdown() {
   draining_.store(true, std::memory_order_relaxed);
-  close_listeners(loop_);
+  acceptor_->refuse();  // whatever its thread is at
+  end_acceptor(loop_);
   log::info("draining", {{"connections", shared_.connections.load(std::memory_order_relaxed)},
                          {"drain_timeout_ms", config_.shutdown.drain_timeout_ms}});
   workers_left_ = threads_.size();
@@ -566,16 +562,11 @@ void Gateway::begin_shutdown() {
   for (const auto& thread : threads_) {
     Worker& worker = *thread->worker;
     thread->loop.post([this, &worker] {
-      close_listeners(worker.loop());
+      end_acceptor(worker.loop());  // no client comes behind the drain
       worker.drain(config_.shutdown.drain_timeout_ms,
                    [this] { loop_.post([this] { on_worker_empty(); }); });
     });
   }
-}
-
-// On the thread of the loop.
-void Gateway::close_listeners(const uv::Loop& loop) {
-  if (acceptor_ != nullptr && &acceptor_->loop() == &loop) acceptor_.reset();
 }
 
 void Gateway::end_at_once() {

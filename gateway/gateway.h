@@ -65,11 +65,10 @@ class Gateway final {
   void open_folders(std::vector<Error>& errors);
   void load_upstreams(std::vector<Error>& errors);
   void run_worker(Thread& thread, std::promise<Result<>> ready);
+  void end_acceptor(const uv::Loop& loop);
   Result<> add_routes(Thread& thread);
   void add_target(Thread& thread, ServedRoute& route);
   void open_listeners(std::vector<Error>& errors);
-  void on_acceptors_thread(const std::function<void()>& call);
-  void close_listeners(const uv::Loop& loop);
   void open_services(std::vector<Error>& errors);
   void serve_metrics();
   std::string obstacle() const;

@@ -5,8 +5,6 @@
 #include <algorithm>
 #include <cstring>
 
-#include "base/block.h"
-
 namespace sluice {
 namespace {
 
@@ -15,15 +13,10 @@ constexpr std::ptrdiff_t short_bytes_max = 256;
 
 // The first byte that is not ASCII, or `end`.
 const std::uint8_t* skip_ascii(const std::uint8_t* at, const std::uint8_t* end) {
-  const auto is_ascii_at = [](const std::uint8_t* bytes) {
-    std::uint64_t word;
-    std::memcpy(&word, bytes, sizeof word);
-    return is_ascii(word);
-  };
-  const bool has_word = end - at >= 8;
-  while (end - at >= 8 && is_ascii_at(at)) at += 8;
-  // The last word overlaps the one before it.
-  if (has_word && end - at < 8 && is_ascii_at(end - 8)) return end;
+  for (std::uint64_t word; end - at >= 8; at += 8) {
+    std::memcpy(&word, at, sizeof word);
+    if ((word & 0x8080808080808080) != 0) break;
+  }
   while (at != end && *at < 0x80) ++at;
   return at;
 }

@@ -1,10 +1,12 @@
 #include "net/listener.h"
 
 #include <fcntl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <utility>
 
 #include "net/socket.h"
 
@@ -75,11 +77,18 @@ Listener::Listener(uv::Loop& loop, int fd, const Address& address, std::size_t i
       address_(address),
       index_(index),
       owner_(owner),
-      poll_(loop, fd, *this),
-      resume_(loop, [this] { start(); }) {}
+      loop_(loop),
+      poll_(loop, fd, *this) {}
 
 Listener::~Listener() {
   if (reserve_fd_ >= 0) ::close(reserve_fd_);
+  refuse();
+}
+
+// Once only: soon the file may be another process's.
+void Listener::refuse() {
+  if (std::exchange(refused_, true)) return;
+  ::shutdown(fd_.get(), SHUT_RD);
   const std::string path = address_.unix_path();
   if (!path.empty()) ::unlink(path.c_str());
 }
@@ -108,6 +117,10 @@ bool Listener::accept_one() {
   // The client has gone before its turn came: not our trouble.
   if (error == ECONNABORTED || error == EINTR || error == EPROTO) return true;
   if (error == EAGAIN || error == EWOULDBLOCK) return false;
+  if (error == EINVAL) {  // refuse() was called, perhaps just now
+    poll_.watch(false, false);
+    return false;
+  }
   const bool full = error == EMFILE || error == ENFILE;
   owner_.on_accept_error(*this, error, full ? shed() : 0);
   rest();
@@ -133,7 +146,8 @@ bool Listener::shed_one() {
 
 void Listener::rest() {
   poll_.watch(false, false);
-  resume_.start(rest_ms);
+  if (!resume_) resume_.emplace(loop_, [this] { start(); });
+  resume_->start(rest_ms);
 }
 
 }  // namespace sluice::net

@@ -1,8 +1,11 @@
-// Listener: a listening socket that hands out what it accepts.
+// Listener: a listening socket that hands out what it accepts, on its loop's thread.
+//
+// Until start() the loop has nothing of it: it may be opened, and destroyed, on another thread.
 #pragma once
 
 #include <cstddef>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "base/fd.h"
@@ -39,6 +42,10 @@ class Listener final : private uv::Poll::Owner {
   ~Listener();
 
   void start();
+  // From now on clients find the connection refused, and a unix socket's file is gone. Of those
+  // that wait to be accepted TCP resets all, a unix socket none. Any thread but two at a time: also
+  // while the loop's is held.
+  void refuse();
   // What it is bound to; port 0 has become the port that the kernel chose.
   const Address& address() const { return address_; }
   std::size_t index() const { return index_; }
@@ -57,8 +64,10 @@ class Listener final : private uv::Poll::Owner {
   Address address_;
   std::size_t index_;
   Owner& owner_;
+  uv::Loop& loop_;
+  bool refused_ = false;
   uv::Poll poll_;
-  uv::Timer resume_;
+  std::optional<uv::Timer> resume_;  // there since accept(2) has failed
 };
 
 }  // namespace sluice::net

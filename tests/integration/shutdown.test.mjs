@@ -160,11 +160,12 @@ test('a second signal ends at once', async () => {
 });
 
 // The gateway ends although its plugin does not. `connections` is how many it had left then.
-async function endsStuck(drainTimeout, connections, act) {
+async function endsStuck(drainTimeout, connections, act, overrides = {}) {
   const gateway = await Gateway.start(echoConfig({
     plugins: { stuck: { library: testPlugin('stuck') } },
     routes: [{ path: '/stuck', plugin: 'stuck' }],
     shutdown: { drain_timeout: drainTimeout },
+    ...overrides,
   }));
   try {
     await act(gateway);
@@ -187,6 +188,33 @@ test('a plugin that never returns holds nothing up after a second signal or drai
     }
   });
   await Promise.all([ends('1h', 2), ends('100ms', 1)]);
+});
+
+test('a plugin that holds the only worker keeps no listener open', async () => {
+  const socket = path.join(temporaryFolder(), 'gateway.sock');
+  const listeners = [{ address: '127.0.0.1:0' }, { address: `unix:${socket}` }];
+  await endsStuck('1h', 1, async (gateway) => {
+    const raw = await RawSocket.open(gateway.listeners[0], '/stuck');
+    raw.write(frame('text', 'never to be answered'));
+    await gateway.waitLog({ event: 'plugin', text: 'stuck' });
+    gateway.kill();
+    await draining(gateway);
+    for (const listener of gateway.listeners) {
+      await assert.rejects(RawSocket.connect(listener), /ECONNREFUSED|ENOENT/);
+    }
+    gateway.kill();
+  }, { listeners });
+  assert.equal(fs.existsSync(socket), false);
+});
+
+test('a plugin that holds the only worker from its first turn on does not hold up the process', async () => {
+  const plugins = { stuck: { library: testPlugin('stuck'), config: { at_once: true } } };
+  await endsStuck('1h', 0, async (gateway) => {
+    await gateway.waitLog({ event: 'plugin', text: 'stuck' });
+    gateway.kill();
+    await draining(gateway);
+    gateway.kill();
+  }, { plugins });
 });
 
 test('a plugin whose end never returns holds nothing up after a second signal or drain_timeout', async () => {

@@ -1,6 +1,8 @@
 // Says so in the log, and never returns: from on_message, or if that says "at the end" from the end
-// of the plugin. Its worker does nothing any more.
+// of the plugin, or with `at_once: true` from its worker's first turn. Its worker does nothing any
+// more.
 #include <unistd.h>
+#include <uv.h>
 
 #include <sluice/plugin.hpp>
 
@@ -10,12 +12,20 @@
 }
 
 struct Shared {
-  explicit Shared(const sluice::Worker& made_for) : worker(made_for) {}
+  explicit Shared(const sluice::Worker& made_for) : worker(made_for) {
+    if (worker.config().find("at_once") == std::string_view::npos) return;
+    uv_timer_init(static_cast<uv_loop_t*>(worker.uv_loop()), &first_turn);
+    first_turn.data = this;
+    uv_timer_start(
+        &first_turn, [](uv_timer_t* timer) { stay(static_cast<Shared*>(timer->data)->worker); }, 0,
+        0);
+  }
   ~Shared() {
     if (at_the_end) stay(worker);
   }
   sluice::Worker worker;
   bool at_the_end = false;
+  uv_timer_t first_turn;
 };
 
 class Stuck : public sluice::Socket {

@@ -7,6 +7,7 @@
 
 #include <filesystem>
 #include <fstream>
+#include <thread>
 #include <vector>
 
 #include "support/certificate.h"
@@ -205,6 +206,34 @@ TEST_CASE("the socket file of a process that was killed is replaced, one in use 
   // The first still serves.
   ClientEnd client(connect_to((*listener)->address()));
   CHECK(client.fd() >= 0);
+}
+
+TEST_CASE("a listener that refuses is closed to all, whatever its loop is at, and fails nobody") {
+  TestLoop loop;
+  Door door;
+  const TemporaryFolder folder;
+  const std::string path = folder / "sluice.sock";
+  for (const std::string& where : {std::string("127.0.0.1:0"), "unix:" + path}) {
+    CAPTURE(where);
+    auto listener = open(loop, where, door);
+    REQUIRE(listener.has_value());
+    const Address address = (*listener)->address();
+    (*listener)->start();
+    ClientEnd client(connect_to(address));
+    loop.run_until([&] { return door.accepted.size() == 1; });
+    std::thread([&] { (*listener)->refuse(); }).join();
+    CHECK(connect_to(address) == -1);
+    CHECK_FALSE(std::filesystem::exists(path));
+    loop.run_for(5);
+    CHECK(door.errors.empty());
+    // Whoever listens there next is left alone when the first one ends.
+    auto next = open(loop, address.to_string(), door, {.backlog = 16, .reuse_port = false});
+    REQUIRE(next.has_value());
+    listener->reset();
+    ClientEnd other(connect_to(address));
+    CHECK(other.fd() >= 0);
+    door.close_all();
+  }
 }
 
 TEST_CASE("a file that is no socket is not removed, whatever its name") {
