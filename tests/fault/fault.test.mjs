@@ -153,6 +153,10 @@ test(`everything goes wrong for ${seconds} s, seed ${seed}`, async (t) => {
     await gateway.waitMetrics((metrics) => metrics.get('sluice_connections_active') === 0, 'all are gone');
     print(faults, findings, gateway);
     console.log(`memory: ${before >> 10} KiB after a third of the time, ${behind >> 10} KiB at its end\n`);
+  } catch (error) {
+    for (const client of clients) client.stop();
+    gateway.child.kill('SIGKILL');
+    throw error;
   } finally {
     for (const part of [steady, ...shaky, wild]) part.child?.kill('SIGKILL');
   }

@@ -27,6 +27,11 @@ class Part {
   }
   signal(name) { process.kill(this.child.pid, name); }
   tell(message) { this.child.send(message, () => {}); }
+  async ask(message) {
+    const answer = once(this.child, 'message');
+    this.tell(message);
+    await within(answer, `an answer to ${JSON.stringify(message)}`);
+  }
   async kill() {
     this.child.kill('SIGKILL');
     await this.exited;
@@ -124,6 +129,7 @@ export class Faults {
   // Nobody says that they are gone: pings and deadlines find out. Then they all reset at once.
   async silenceClients() {
     const timeouts = (metrics) => metrics.get('sluice_pong_timeouts_total');
+    await this.wild.ask({ idle: 3 }); // all others may be busy, or on their way, just now
     const before = timeouts(await this.gateway.metrics());
     this.wild.signal('SIGSTOP');
     await this.gateway.waitMetrics((metrics) => timeouts(metrics) > before);

@@ -2,7 +2,8 @@
 // and killed with all of them: wild.mjs SEED PLAIN_PORT TLS_PORT.
 //
 // The test tells it what else to do: {storm: n} opens n clients each of which sends most of a large
-// message and then nothing, {flood: n} opens n connections, {calm: true} ends both.
+// message and then nothing, {flood: n} opens n connections, {idle: n} opens n WebSockets that answer no
+// ping and is answered when they stand; {calm: true} ends all of these.
 //
 // The times in here are how long each misbehaves; nothing is waited for in them.
 import { randomBytes } from 'node:crypto';
@@ -163,13 +164,18 @@ async function hold(opening) {
   return socket;
 }
 
-process.on('message', async ({ storm = 0, flood = 0, calm = false }) => {
+process.on('message', async ({ storm = 0, flood = 0, idle = 0, calm = false }) => {
   for (let i = 0; i < storm; ++i) {
     hold(open('/wild')).then((socket) => {
       socket.write(frame('binary', Buffer.alloc(1_000_000), { length: 1 << 20 }));
     });
   }
   for (let i = 0; i < flood; ++i) hold(connect(false)).then((socket) => socket.resume());
+  for (let standing = 0; standing < idle;) {
+    const socket = await hold(open('/wild'));
+    if (!socket.destroyed) ++standing;
+  }
+  if (idle) process.send({ idle });
   if (calm) for (const socket of asked) vanish(socket);
 });
 process.on('disconnect', () => process.exit());
