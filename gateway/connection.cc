@@ -105,7 +105,9 @@ std::uint64_t Connection::id() const {
 }
 
 Connection::~Connection() {
-  if (admission_ != Admission::uncounted) worker_.clients().leave(peer_, counted_open_);
+  if (counted_ && admission_ != Admission::uncounted) {
+    worker_.clients().leave(peer_, counted_open_);
+  }
 }
 
 // ---- What the transport says
@@ -1098,20 +1100,23 @@ void Connection::conclude() {
     access_log::close(worker_.config().log, subject(), end, session_->totals(),
                       worker_.loop().now_ms() - opened_ms_);
   }
-  route_->open->fetch_sub(1, std::memory_order_relaxed);
-  if (auto bridge = std::move(bridge_); bridge != nullptr) {
-    bridge->on_close(event);
-    if (worker_.part_with(std::move(bridge))) {  // which has our place then
-      counted_ = false;
-      worker_.forget_connections(1);
-    }
-  }
+  auto bridge = std::move(bridge_);
+  bridge->on_close(event);
+  counted_ = !worker_.part_with(std::move(bridge), places());
+  if (counted_) route_->open->fetch_sub(1, std::memory_order_relaxed);
   if (session_ == nullptr) return;
   session_.reset();
   counters().connections_active[transport_->secure() ? 1 : 0].subtract();
   if (slot_ == nullptr) return;
   worker_.counters().connections.give_back(*slot_);
   slot_ = nullptr;
+}
+
+ClientPlaces Connection::places() const {
+  const bool by_address = admission_ != Admission::uncounted;
+  return {.client = by_address ? std::optional(peer_) : std::nullopt,
+          .opened = counted_open_,
+          .open_on_route = route_->open};
 }
 
 // ---- Counting and logging

@@ -31,6 +31,7 @@
 namespace sluice {
 
 class Worker;
+struct ClientPlaces;
 struct Exchange;
 
 // How a connection came in: whether its client's connections are counted, and are too many.
@@ -59,7 +60,7 @@ class Connection final : private RelaySession::Owner, private Session::Owner, pr
   // Drops it, since memory is short.
   void evict();
 
-  // Whether it counts for max_connections: not if a bridge that outlives its socket does.
+  // Whether it counts for what is limited: not if a bridge that outlives its socket does.
   bool counted() const { return counted_; }
   // The worker is to call turn_end(): until it has, it must not destroy the connection.
   bool waking() const { return waking_; }
@@ -180,6 +181,7 @@ class Connection final : private RelaySession::Owner, private Session::Owner, pr
   void set_linger_deadline();
   void finish();
   void conclude();
+  ClientPlaces places() const;
   void set_deadline(std::uint64_t delay_ms);
 
   metrics::RouteCounters& counters() const;
@@ -195,7 +197,7 @@ class Connection final : private RelaySession::Owner, private Session::Owner, pr
   Admission admission_;
   // Bits: idle connections are many.
   bool counted_open_ : 1 = false;  // among its client's WebSockets
-  bool counted_ : 1 = true;        // among the process's connections
+  bool counted_ : 1 = true;        // wherever connections are; false: its bridge is
   bool waking_ : 1 = false;        // turn_end() is due
   bool draining_ : 1 = false;
   bool peer_ended_ : 1 = false;

@@ -79,9 +79,9 @@ void Worker::count_connection() {
   shared_.connections.fetch_add(1, std::memory_order_relaxed);
 }
 
-void Worker::forget_connections(std::uint32_t count) {
-  load_.fetch_sub(count, std::memory_order_relaxed);
-  shared_.connections.fetch_sub(count, std::memory_order_relaxed);
+void Worker::forget_connection() {
+  load_.fetch_sub(1, std::memory_order_relaxed);
+  shared_.connections.fetch_sub(1, std::memory_order_relaxed);
 }
 
 void Worker::keep(std::unique_ptr<Connection> connection) {
@@ -114,7 +114,7 @@ void Worker::destroy_retired() {
     const std::size_t place = connection->place();
     connections_.back()->set_place(place);
     std::swap(connections_[place], connections_.back());
-    if (connections_.back()->counted()) forget_connections(1);
+    if (connections_.back()->counted()) forget_connection();
     connections_.pop_back();
   }
   retired_.erase(dead, retired_.end());
@@ -122,15 +122,14 @@ void Worker::destroy_retired() {
 
 // ---- Bridges that outlive their sockets
 
-bool Worker::part_with(std::unique_ptr<Bridge> bridge) {
+bool Worker::part_with(std::unique_ptr<Bridge> bridge, const ClientPlaces& places) {
   if (!bridge->outlives_socket() || cut_) {
     if (bridge->outlives_socket()) bridge->cut();
     turn_.retire(std::move(bridge));
     return false;
   }
-  count_connection();  // its upstream, and what it holds, are as much as with a client
   Bridge& kept = *bridge;
-  kept_.emplace(&kept, std::move(bridge));
+  kept_.emplace(&kept, Kept{std::move(bridge), places});
   kept.set_keeper(*this);
   return true;
 }
@@ -138,9 +137,17 @@ bool Worker::part_with(std::unique_ptr<Bridge> bridge) {
 void Worker::on_bridge_done(Bridge& bridge) {
   const auto found = kept_.find(&bridge);
   if (found == kept_.end()) return;
-  turn_.retire(std::move(found->second));
+  release(found->second);
   kept_.erase(found);
-  forget_connections(1);
+}
+
+// It may be in its own call.
+void Worker::release(Kept& kept) {
+  const ClientPlaces& places = kept.places;
+  if (places.client) shared_.clients->leave(*places.client, places.opened);
+  places.open_on_route->fetch_sub(1, std::memory_order_relaxed);
+  forget_connection();
+  turn_.retire(std::move(kept.bridge));
 }
 
 // ---- Time
@@ -194,17 +201,16 @@ void Worker::shrink() {
 std::uint64_t Worker::cut_kept(std::uint64_t bytes) {
   std::uint64_t freed = 0;
   for (auto at = kept_.begin(); at != kept_.end() && freed < bytes;) {
-    const std::uint64_t held = at->second->held_bytes();
+    const std::uint64_t held = at->second.bridge->held_bytes();
     if (held < evicted_bytes_min) {
       ++at;
       continue;
     }
     freed += held;
     counters_.evicted.add();
-    at->second->cut();
-    turn_.retire(std::move(at->second));
+    at->second.bridge->cut();
+    release(at->second);
     at = kept_.erase(at);
-    forget_connections(1);
   }
   return freed;
 }
@@ -240,10 +246,9 @@ void Worker::cut() {
   cut_ = true;
   for (const auto& connection : connections_) connection->cut();
   // None of them is looked up any more: it has nobody to tell that it has ended.
-  forget_connections(static_cast<std::uint32_t>(kept_.size()));
-  for (auto& [key, bridge] : std::exchange(kept_, {})) {
-    bridge->cut();
-    turn_.retire(std::move(bridge));
+  for (auto& [key, kept] : std::exchange(kept_, {})) {
+    kept.bridge->cut();
+    release(kept);
   }
 }
 

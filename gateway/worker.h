@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -36,6 +37,13 @@ struct Shared {
                                               // of descriptors
   ClientCounts* clients = nullptr;            // null: clients are not counted
   std::atomic<OverloadLevel> overload{OverloadLevel::none};
+};
+
+// Where a WebSocket counts, besides max_connections, until what it has left to its bridge has gone.
+struct ClientPlaces {
+  std::optional<net::Endpoint> client;                  // in ClientCounts; none: not counted there
+  bool opened = false;                                  // as a WebSocket
+  std::atomic<std::uint32_t>* open_on_route = nullptr;  // ServedRoute::open
 };
 
 class Worker final : private Bridge::Keeper {
@@ -81,9 +89,8 @@ class Worker final : private Bridge::Keeper {
   void wake(Connection& connection) { woken_.push_back(&connection); }
   void retire(Connection& connection) { retired_.push_back(&connection); }
   // Takes a bridge whose socket has closed, until it has delivered what there was. False if there
-  // was nothing; else it counts as a connection as long.
-  bool part_with(std::unique_ptr<Bridge> bridge);
-  void forget_connections(std::uint32_t count);
+  // was nothing; else it has the connection's places as long, in all that is limited.
+  bool part_with(std::unique_ptr<Bridge> bridge, const ClientPlaces& places);
   Turn& turn() { return turn_; }
   uv::Loop& loop() { return loop_; }
   TimerWheel& wheel() { return wheel_; }
@@ -109,7 +116,15 @@ class Worker final : private Bridge::Keeper {
   // Bridge::Keeper
   void on_bridge_done(Bridge& bridge) override;
 
+  // Whose socket has closed.
+  struct Kept {
+    std::unique_ptr<Bridge> bridge;
+    ClientPlaces places;
+  };
+
   void count_connection();
+  void forget_connection();
+  void release(Kept& kept);
   std::uint64_t cut_kept(std::uint64_t bytes);
   void take(int fd, const net::Endpoint& peer, const net::TlsContext* tls, Admission admission);
   void keep(std::unique_ptr<Connection> connection);
@@ -144,7 +159,7 @@ class Worker final : private Bridge::Keeper {
   std::vector<Connection*> woken_;
   std::vector<Connection*> waking_;  // the ones turn_end() is busy with
   std::vector<Connection*> retired_;
-  std::unordered_map<Bridge*, std::unique_ptr<Bridge>> kept_;  // their sockets have closed
+  std::unordered_map<Bridge*, Kept> kept_;
 
   std::string http_date_;
   std::uint64_t http_date_ms_ = 0;

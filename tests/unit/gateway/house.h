@@ -99,7 +99,8 @@ struct Script : Told {
 
   int alive = 0;
   ClientSocket* last = nullptr;  // of the bridge made last, while it lives
-  std::function<void()> done;    // tells the keeper of the bridge that was kept last
+  std::function<void()> on_kept;
+  std::function<void()> done;  // tells the keeper of the bridge that was kept last
 };
 
 class ScriptedBridge final : public Bridge {
@@ -141,6 +142,7 @@ class ScriptedBridge final : public Bridge {
   void set_keeper(Keeper& keeper) override {
     script_.tell("kept");
     script_.done = [this, &keeper] { keeper.on_bridge_done(*this); };
+    if (script_.on_kept) script_.on_kept();
   }
   void cut() override { script_.tell("cut"); }
 
@@ -232,8 +234,13 @@ class House {
   House& operator=(const House&) = delete;
 
   std::unique_ptr<ClientEnd> connect(const net::TlsContext* tls = nullptr) {
+    return connect(net::Endpoint(), tls, Admission::uncounted);
+  }
+  // Admission::counted: the address has entered among shared.clients before.
+  std::unique_ptr<ClientEnd> connect(const net::Endpoint& address, const net::TlsContext* tls,
+                                     Admission admission) {
     const auto [server, client] = tcp_pair();
-    worker->add(server, net::Endpoint(), tls, Admission::uncounted);
+    worker->add(server, address, tls, admission);
     return std::make_unique<ClientEnd>(client);
   }
   void until(std::function<bool()> condition) { loop.run_until(std::move(condition)); }

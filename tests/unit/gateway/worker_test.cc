@@ -226,37 +226,53 @@ TEST_CASE("a bridge that still has something to deliver is kept until it says th
   house.loop.run_for(20);
   CHECK(house.worker->load() == 1);
   CHECK(house.script.alive == 1);
-  CHECK(house.open.load() == 0);
+  CHECK(house.open.load() == 1);
   CHECK(house.shared.connections.load() == 1);
   house.script.done();
   CHECK(house.script.alive == 1);  // nobody is destroyed in his own call
   house.script.done();             // a second time
   house.until([&] { return house.script.alive == 0; });
   CHECK(house.worker->load() == 0);
+  CHECK(house.open.load() == 0);
   CHECK(house.shared.connections.load() == 0);
 }
 
-TEST_CASE("a bridge that ends while its keeper takes it is done, too") {
-  struct Hasty final : Bridge {
-    explicit Hasty(Script& script) : script_(script) { ++script_.alive; }
-    ~Hasty() override { --script_.alive; }
-    void on_open(const UpgradeRequest&) override {}
-    void on_message(MessageType, Bytes) override {}
-    void on_drain() override {}
-    void on_close(const CloseEvent&) override { script_.tell("close"); }
-    bool outlives_socket() const override { return true; }
-    void set_keeper(Keeper& keeper) override { keeper.on_bridge_done(*this); }
-    Script& script_;
-  };
-  House house;
-  house.script.on_close = [](ClientSocket&) {};
-  {
-    // What Connection does with it.
-    CHECK(house.worker->part_with(std::make_unique<Hasty>(house.script)));
-    CHECK(house.script.alive == 1);
+TEST_CASE("a bridge that is kept counts for its client's address, as what the client was") {
+  for (const bool opened : {true, false}) {
+    CAPTURE(opened);
+    ClientCounts counts({.connections_max = 2, .handshakes_max = 1});
+    House house;
+    house.shared.clients = &counts;
+    house.script.outlives = true;
+    if (!opened) house.script.on_open = [](WebSocket&, const UpgradeRequest&) {};
+    sockaddr_storage loopback{};
+    loopback.ss_family = AF_INET;
+    const net::Endpoint address(loopback);
+    (void)counts.enter(address);
+    const auto client = house.connect(address, nullptr, Admission::counted);
+    client->send(upgrade());
+    house.until([&] { return house.script.last != nullptr; });
+    client->close();
+    house.until_told(house.script, "open /echo; close 1006 '' unclean; kept");
+    house.loop.run_for(20);
+    CHECK(counts.clients() == 1);
+    CHECK((counts.enter(address) == ClientCounts::Verdict::welcome) == opened);
+    if (opened) counts.leave(address, false);
+    house.script.done();
+    house.until([&] { return house.script.alive == 0; });
+    CHECK(counts.clients() == 0);
   }
-  house.until([&] { return house.script.alive == 0; });
-  CHECK(house.worker->load() == 0);
+}
+
+TEST_CASE("a bridge that ends while its keeper takes it is done, too") {
+  House house;
+  house.script.outlives = true;
+  house.script.on_kept = [&] { house.script.done(); };
+  const auto client = house.connect();
+  client->send(upgrade() + house.peer.close(1000));
+  client->shutdown();
+  house.until([&] { return house.script.told.ends_with("kept") && house.script.alive == 0; });
+  house.until([&] { return house.worker->load() == 0; });
 }
 
 TEST_CASE("drain() waits for the bridges that are kept, and cut() ends them") {
