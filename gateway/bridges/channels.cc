@@ -90,17 +90,16 @@ Channels::Delivery Channels::publish(const Published& item) {
     hold(channel, item);
     return delivery;
   }
-  // One that comes behind those that did not wait for it any more: nobody follows it.
-  if (is_late(channel, item)) return deliver(channel, item);
-  Delivery delivery = deliver_next(channel, item);
+  Delivery delivery = deliver_in_order(channel, item);
   release_followers(channel);
   return delivery;
 }
 
-// Those behind it may follow.
-Channels::Delivery Channels::deliver_next(Channel& channel, const Published& item) {
+// Those behind it may follow: one that is late, behind those that did not wait for it any more, has
+// no say in who is next, but others may be late with it.
+Channels::Delivery Channels::deliver_in_order(Channel& channel, const Published& item) {
   if (!item.id.empty()) {
-    channel.last_id = item.id;
+    if (!is_late(channel, item)) channel.last_id = item.id;
     const auto remembered = std::ranges::find(channel.remembered, item.id, &Remembered::id);
     if (remembered != channel.remembered.end()) remembered->delivered = true;
   }
@@ -149,12 +148,13 @@ std::shared_ptr<const Published> Channels::take_held(Channel& channel, std::size
 
 void Channels::release_followers(Channel& channel) {
   for (std::size_t i = 0; i < channel.held.size();) {
-    if (*channel.held[i].item->previous_id != channel.last_id) {
+    const Published& waiting = *channel.held[i].item;
+    if (*waiting.previous_id != channel.last_id && !is_late(channel, waiting)) {
       ++i;
       continue;
     }
     const auto item = take_held(channel, i);
-    deliver_next(channel, *item);
+    deliver_in_order(channel, *item);
     if (item->id.empty()) continue;
     i = 0;  // whoever waits for this one may stand anywhere
   }
@@ -164,7 +164,7 @@ void Channels::release_followers(Channel& channel) {
 void Channels::on_deadline() {
   for (auto& [name, channel] : channels_) {
     while (!channel.held.empty() && channel.held.front().due_ms <= wheel_->now_ms()) {
-      deliver_next(channel, *take_held(channel, 0));
+      deliver_in_order(channel, *take_held(channel, 0));
       release_followers(channel);
     }
   }

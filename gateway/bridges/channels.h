@@ -125,7 +125,7 @@ class Channels final : private TimerWheel::Entry {
   void hold(Channel& channel, const Published& item);
   std::shared_ptr<const Published> take_held(Channel& channel, std::size_t place);
   void release_followers(Channel& channel);
-  Delivery deliver_next(Channel& channel, const Published& item);
+  Delivery deliver_in_order(Channel& channel, const Published& item);
   Delivery deliver(Channel& channel, const Published& item);
   void arm();
 

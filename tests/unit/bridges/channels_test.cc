@@ -174,6 +174,26 @@ TEST_CASE("an item that comes too late does not turn its channel back") {
   CHECK(scene.wheel.size() == 0);
 }
 
+TEST_CASE("what follows an item that comes too late is late as well, and waits for nobody") {
+  for (const bool in_order : {true, false}) {
+    CAPTURE(in_order);
+    Scene scene;
+    Listener listener(scene.channels);
+    listener.subscribe("a", {});
+    scene.follow("1", "0");
+    scene.follow("4", "3");
+    scene.pass(5'100);
+    CHECK(listener.heard == "14");
+    if (in_order) scene.follow("2", "1");
+    scene.follow("3", "2");
+    if (!in_order) scene.follow("2", "1");
+    CHECK(listener.heard == "1423");
+    scene.follow("5", "4");
+    CHECK(listener.heard == "14235");
+    CHECK(scene.wheel.size() == 0);
+  }
+}
+
 TEST_CASE("a channel goes on behind two items that are lost") {
   Scene scene;
   Listener listener(scene.channels);
