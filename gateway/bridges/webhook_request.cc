@@ -6,29 +6,18 @@
 #include "base/crypto.h"
 #include "base/field.h"
 #include "bridges/upstream_request.h"
+#include "config/webhook_fields.h"
 
 namespace sluice::bridges {
 namespace {
 
 constexpr std::size_t refusal_bytes_max = 100'000;
 
-constexpr std::array<std::string_view, 7> never_forwarded = {
-    "accept",       "accept-encoding",        "connection-id",           "content-encoding",
-    "content-type", "content-bytes-replayed", "sec-websocket-extensions"};
-constexpr std::array<std::string_view, 3> reserved_prefixes = {"meta-", "grip-", "sluice-"};
-
 constexpr std::array<std::string_view, 3> for_opening = {"set-cookie", "x-request-id",
                                                          "server-timing"};
 constexpr std::array<std::string_view, 9> for_refusal = {
     "cache-control", "content-language", "content-type",    "location", "retry-after", "set-cookie",
     "vary",          "x-request-id",     "www-authenticate"};
-
-bool is_ours(const http::Header& header) {
-  const std::string name = to_lower(header.name);
-  return std::ranges::find(never_forwarded, name) != never_forwarded.end() ||
-         std::ranges::any_of(reserved_prefixes,
-                             [&](std::string_view prefix) { return name.starts_with(prefix); });
-}
 
 std::vector<http::Header> select(const std::vector<http::Header>& headers,
                                  std::span<const std::string_view> names) {
@@ -45,7 +34,8 @@ upstreams::HttpRequest webhook_request(const HttpRoute& route, const ClientReque
                                        std::span<const std::string_view> handshake_fields,
                                        std::string_view connection_id) {
   upstreams::HttpRequest request = upstream_request(route, handshake);
-  std::erase_if(request.headers, is_ours);
+  std::erase_if(request.headers,
+                [](const http::Header& field) { return config::is_webhook_field(field.name); });
   for (const std::string_view name : handshake_fields) {
     if (auto value = handshake.request.header(name)) {
       request.headers.push_back({std::string(name), std::move(*value)});

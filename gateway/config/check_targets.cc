@@ -9,6 +9,7 @@
 #include "base/units.h"
 #include "config/syntax.h"
 #include "config/text.h"
+#include "config/webhook_fields.h"
 
 namespace sluice::config {
 namespace {
@@ -202,6 +203,16 @@ void check_headers(const Node& target, Findings& findings) {
   }
 }
 
+void check_webhook_headers(const Node& target, Findings& findings) {
+  const Node* set = find(target.find("headers"), "set");
+  if (set == nullptr) return;
+  for (const Entry& entry : set->entries) {
+    if (!is_webhook_field(entry.key)) continue;
+    findings.add(entry.key_at,
+                 in_quotes(entry.key) + ": in requests of webhooks the gateway says this itself");
+  }
+}
+
 }  // namespace
 
 bool is_stream(const Target& target) {
@@ -255,6 +266,7 @@ void check_target(const Config& config, const Route& route, const Node& node, co
     check_upstream(config, webhook->upstream, find(section, "upstream"), root, findings);
     check_rewrite(route, webhook->rewrite, node, *section, findings);
     check_headers(*section, findings);
+    check_webhook_headers(*section, findings);
     check_grip(*webhook, *section, findings);
   }
 }
