@@ -42,6 +42,8 @@ class Bridge : public Turn::Mortal {
   // buffered_amount() was over the high watermark, if only until the end of the turn, and is now
   // under the low one.
   virtual void on_drain() = 0;
+  // Memory that what is under way to the upstream, and its answer, take: for eviction.
+  virtual std::uint64_t held_bytes() const { return 0; }
   // Exactly once, and last. Comes for every bridge whose on_open was called.
   virtual void on_close(const CloseEvent& event) = 0;
 
@@ -57,8 +59,6 @@ class Bridge : public Turn::Mortal {
     ~Keeper() = default;
   };
   virtual bool outlives_socket() const { return false; }
-  // Then: bytes that wait for the upstream.
-  virtual std::uint64_t held_bytes() const { return 0; }
   virtual void set_keeper(Keeper&) {}
   // The process ends now, or memory is short: whatever is left is dropped. The socket may be there
   // still, and ends in this turn.

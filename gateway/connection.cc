@@ -1067,7 +1067,7 @@ std::uint64_t Connection::held_bytes() const {
   if (phase_ == Phase::finished) return 0;  // at the end of the turn it is gone
   std::uint64_t bytes = transport_->buffered_bytes();
   if (session_ != nullptr) bytes += session_->held_bytes();
-  if (slot_ != nullptr) bytes += slot_->upstream_bytes.get() + slot_->upstream_tls_bytes.get();
+  if (bridge_ != nullptr) bytes += bridge_->held_bytes();
   return bytes;
 }
 

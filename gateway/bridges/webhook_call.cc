@@ -21,7 +21,7 @@ WebhookCall::WebhookCall(const HttpRoute& route, Owner& owner)
     : route_(route),
       owner_(owner),
       retry_alarm_(route.context.wheel, *this, &WebhookCall::attempt),
-      overdue_(route.context.wheel, *this, &WebhookCall::on_overdue) {}
+      answer_due_(route.context.wheel, *this, &WebhookCall::on_answer_due) {}
 
 WebhookCall::~WebhookCall() = default;
 
@@ -39,7 +39,7 @@ void WebhookCall::post(upstreams::HttpRequest request, std::string body, Retry r
 void WebhookCall::attempt() {
   reply_.clear();
   body_sent_ = 0;
-  overdue_.set(request_.connect_timeout_ms + request_.response_timeout_ms);
+  answer_due_.set(request_.response_timeout_ms);
   exchange_ = std::make_unique<upstreams::HttpExchange>(
       route_.context, route_.pool, route_.upstream, request_,
       static_cast<upstreams::HttpExchange::Owner&>(*this));
@@ -61,21 +61,43 @@ void WebhookCall::send_body() {
 
 void WebhookCall::cancel() {
   busy_ = false;
+  body_ = {};
+  reply_ = {};
   retry_alarm_.clear();
   retire_exchange();
 }
 
-void WebhookCall::on_overdue() {
-  fail({504, "an answer that is not complete in time"});
+// Time that it took to connect is not the answer's, and bounded by the exchange.
+void WebhookCall::on_answer_due() {
+  const std::uint64_t now_ms = route_.context.wheel.now_ms();
+  const std::uint64_t due_ms =
+      exchange_->connected_ms().value_or(now_ms) + request_.response_timeout_ms;
+  if (due_ms > now_ms) return answer_due_.set(due_ms - now_ms);
+  const bool sent = body_sent_ == body_.size() && exchange_->request_buffered() == 0 &&
+                    exchange_->request_buffered_tls() == 0;
+  count_failure();
+  on_exchange_failure({.kind = upstreams::HttpFailure::Kind::timeout,
+                       .detail = exchange_->endpoint()->name() + ": no whole response in time",
+                       .request_sent = sent});
+}
+
+// One that is none to the exchange.
+void WebhookCall::count_failure() {
+  route_.upstream->counters().request_failures.add();
 }
 
 void WebhookCall::retire_exchange() {
-  overdue_.clear();
+  answer_due_.clear();
   route_.context.turn.retire(std::move(exchange_));
 }
 
 std::size_t WebhookCall::buffered_tls() const {
   return exchange_ == nullptr ? 0 : exchange_->request_buffered_tls();
+}
+
+std::size_t WebhookCall::held_bytes() const {
+  const std::size_t sending = exchange_ == nullptr ? 0 : exchange_->request_buffered();
+  return body_.size() + reply_.size() + sending + buffered_tls();
 }
 
 void WebhookCall::on_response(const http::ResponseHead& head) {
@@ -88,6 +110,7 @@ void WebhookCall::on_response_body(Bytes piece) {
     reply_ += as_text(piece);
     return;
   }
+  count_failure();
   fail({502, "an answer of more than " + std::to_string(reply_bytes_max) + " bytes"});
 }
 
@@ -117,8 +140,6 @@ void WebhookCall::on_exchange_failure(const upstreams::HttpFailure& failure) {
 
 void WebhookCall::fail(const Failure& failure) {
   cancel();
-  body_ = {};
-  reply_ = {};
   owner_.on_call_failed(failure);
 }
 

@@ -17,7 +17,7 @@ namespace sluice::bridges {
 class WebhookCall final : private upstreams::HttpExchange::Owner {
  public:
   // An answer's body is held whole: a longer one is a failure. So is one that is not complete in
-  // the time that the request allows for connecting and for an answer.
+  // the request's response_timeout_ms, beginning when there is a connection.
   static constexpr std::size_t reply_bytes_max = 1'000'000;
   // After the first try; the n-th comes 2^(n-1) seconds after the one before, and up to one more.
   static constexpr unsigned retries_max = 5;
@@ -58,6 +58,8 @@ class WebhookCall final : private upstreams::HttpExchange::Owner {
   bool busy() const { return busy_; }
   // Encrypted bytes of the request, not yet in the kernel.
   std::size_t buffered_tls() const;
+  // Of the request and of what there is of its answer, copies included.
+  std::size_t held_bytes() const;
 
  private:
   void on_informational(const http::ResponseHead&) override {}
@@ -68,16 +70,17 @@ class WebhookCall final : private upstreams::HttpExchange::Owner {
   void on_exchange_failure(const upstreams::HttpFailure& failure) override;
 
   void attempt();
-  void on_overdue();
+  void on_answer_due();
   void send_body();
   void retire_exchange();
+  void count_failure();
   void fail(const Failure& failure);
 
   const HttpRoute& route_;
   Owner& owner_;
   std::unique_ptr<upstreams::HttpExchange> exchange_;  // null between two tries
   Alarm<WebhookCall> retry_alarm_;
-  Alarm<WebhookCall> overdue_;  // of one try, to the end of its answer
+  Alarm<WebhookCall> answer_due_;  // of one try, to its end
   upstreams::HttpRequest request_;
   std::string body_;
   std::size_t body_sent_ = 0;

@@ -41,7 +41,8 @@ void WebhookConnection::on_turn_end() {
     if (keeper_ != nullptr) keeper_->on_bridge_done(*this);
     return;
   }
-  if (!over_ && !call_.busy() && !client_is_full()) on_turn();
+  const bool closing = given_up_ && socket_ != nullptr;
+  if (!over_ && !closing && !call_.busy() && !client_is_full()) on_turn();
   report_buffered();
 }
 
@@ -90,6 +91,14 @@ void WebhookConnection::clear_queue() {
   resume_client();
 }
 
+// In the midst of whatever it was.
+void WebhookConnection::drop_queue() {
+  call_.cancel();
+  clear_queue();
+  on_queue_dropped();
+  wake();
+}
+
 void WebhookConnection::resume_client() {
   if (queued_bytes_ <= buffers().low_watermark_bytes) read_client();
 }
@@ -122,7 +131,8 @@ void WebhookConnection::on_close(const CloseEvent& event) {
 }
 
 void WebhookConnection::give_up(int http_status, std::uint16_t code, const std::string& detail) {
-  if (is_connecting()) {
+  const bool refused = is_connecting();
+  if (refused) {
     socket_->reject_with(http::refusal(http_status, "the backend does not answer as it should"),
                          handshake_result(http_status), detail);
   } else if (is_open()) {
@@ -132,9 +142,11 @@ void WebhookConnection::give_up(int http_status, std::uint16_t code, const std::
                          .reason = metrics::CloseReason::upstream_failed,
                          .detail = detail});
   } else {
-    log_failure(detail);
+    log_warning("webhook failed", detail);
   }
-  finish();
+  if (refused || socket_ == nullptr) return finish();
+  given_up_ = true;
+  drop_queue();
 }
 
 void WebhookConnection::give_up_unreachable(const WebhookCall::Failure& failure) {
@@ -161,23 +173,21 @@ void WebhookConnection::finish() {
 }
 
 void WebhookConnection::run_out() {
-  log_failure("no answer in time to what the client said last");
+  log_warning("webhook failed", "no answer in time to what the client said last");
   finish();
 }
 
 // Of a client that is there the service still hears the end.
 void WebhookConnection::cut() {
   if (over_) return;
-  log_failure("cut off");
+  log_warning("webhook failed", "cut off");
   if (!is_open()) return finish();
-  call_.cancel();
-  clear_queue();
-  on_queue_dropped();
+  drop_queue();
 }
 
-// There is no client any more whose record could tell.
-void WebhookConnection::log_failure(std::string_view detail) const {
-  log::warning("webhook failed", {{"route", route_.route.name}, {"id", id_}, {"detail", detail}});
+// What no record of a client tells.
+void WebhookConnection::log_warning(std::string_view event, std::string_view why) const {
+  log::warning(event, {{"conn", id_}, {"route", route_.route.name}, {"why", why}});
 }
 
 }  // namespace sluice::bridges

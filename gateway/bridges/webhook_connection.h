@@ -22,7 +22,7 @@ class WebhookConnection : public Bridge, protected WebhookCall::Owner, private T
  public:
   // The bridge outlives its socket until what the client said has been delivered, or cannot be.
   bool outlives_socket() const final { return !over_; }
-  std::uint64_t held_bytes() const final { return queued_bytes_; }
+  std::uint64_t held_bytes() const final { return queued_bytes_ + call_.held_bytes(); }
   void set_keeper(Keeper& keeper) final { keeper_ = &keeper; }
   void cut() final;
 
@@ -34,8 +34,8 @@ class WebhookConnection : public Bridge, protected WebhookCall::Owner, private T
   WebhookConnection(const HttpRoute& route, ClientSocket& socket);
   ~WebhookConnection() override;
 
-  // At the end of a turn in which something changed, unless a request is on its way or the client
-  // does not read: starts the next one, if it is time.
+  // At the end of a turn in which something changed, unless a request is on its way, the client
+  // does not read or is being closed after a failure: starts the next one, if it is time.
   virtual void on_turn() = 0;
   // The client has gone: queues what the backend shall hear of that, unless the bridge is over.
   virtual void on_client_gone(const CloseEvent& event) = 0;
@@ -68,7 +68,7 @@ class WebhookConnection : public Bridge, protected WebhookCall::Owner, private T
   // Completes the opening handshake as the backend's answer says.
   void accept(const http::ResponseHead& head, const std::vector<std::string>& offered);
   // The backend cannot be reached (bad_gateway), or does not do what it should (internal_error).
-  // Refuses or closes the client, and talks to the backend no more.
+  // Refuses or closes the client. The backend hears no more than that an open one has gone.
   void give_up(int http_status, std::uint16_t code, const std::string& detail);
   void give_up_unreachable(const WebhookCall::Failure& failure);
   void give_up_invalid(const std::string& detail);
@@ -76,11 +76,13 @@ class WebhookConnection : public Bridge, protected WebhookCall::Owner, private T
   // Nothing more is said to the backend.
   void finish();
   bool over() const { return over_; }
+  bool given_up() const { return given_up_; }
 
   // ---- The backend
   void wake() { context().turn.wake(*this); }
   WebhookCall& call() { return call_; }
   void report_buffered();
+  void log_warning(std::string_view event, std::string_view why) const;
 
   const HttpRoute& route() const { return route_; }
   const config::WebhookTarget& target() const { return target_; }
@@ -91,9 +93,9 @@ class WebhookConnection : public Bridge, protected WebhookCall::Owner, private T
   void on_turn_end() override;
   bool client_is_full() const;
   void resume_client();
+  void drop_queue();
   void await_last_call();
   void run_out();
-  void log_failure(std::string_view detail) const;
 
   const HttpRoute& route_;
   const config::WebhookTarget& target_;
@@ -104,6 +106,7 @@ class WebhookConnection : public Bridge, protected WebhookCall::Owner, private T
   std::deque<Waiting> queue_;
   std::size_t queued_bytes_ = 0;
   bool paused_ = false;
+  bool given_up_ = false;
   bool over_ = false;
   Alarm<WebhookConnection> last_call_;  // after on_close: for what is still to be delivered
 };

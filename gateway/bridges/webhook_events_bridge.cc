@@ -152,10 +152,9 @@ void WebhookEventsBridge::on_reply(const http::ResponseHead& head, const std::st
   after_reply();
 }
 
-// Whatever is answered to a DISCONNECT.
+// Whatever is answered to a DISCONNECT, unless it tells what became of messages before it.
 bool WebhookEventsBridge::said_last_word() const {
-  return sent_events_ > 0 && sent_events_ == queue().size() &&
-         queue().back().type == EventType::disconnect;
+  return sent_events_ == 1 && queue().size() == 1 && queue().front().type == EventType::disconnect;
 }
 
 bool WebhookEventsBridge::check_reply(const http::ResponseHead& head, const std::string& body) {
@@ -296,7 +295,9 @@ void WebhookEventsBridge::deliver(const Event& event) {
     if (text && content.starts_with(control_prefix)) {
       return session_->on_control(content.substr(control_prefix.size()));
     }
-    if (!content.starts_with(grip_->message_prefix)) return;
+    if (!content.starts_with(grip_->message_prefix)) {
+      return on_grip_ignored("a message without the prefix of GRIP");
+    }
     content.remove_prefix(grip_->message_prefix.size());
   }
   if (text && !is_valid_utf8(as_bytes(content))) return give_up_invalid("a text is not UTF-8");
@@ -324,6 +325,7 @@ void WebhookEventsBridge::close_client(std::string_view content) {
 void WebhookEventsBridge::after_reply() {
   if (over()) return;
   if (socket() == nullptr) return after_last_reply();
+  if (given_up()) return;
   if (poll_interval_ms_ > 0 && !detached_) poll_.set(poll_interval_ms_);
   if (replay_events_ > 0 && queue().size() == replay_events_) {
     // The backend waits for the rest of something: it has to have room here.
@@ -364,6 +366,11 @@ void WebhookEventsBridge::on_grip_detach() {
   if (detached_) return;
   detached_ = true;
   push(EventType::close, {});
+}
+
+// Once a client: a service makes the same mistake with each message.
+void WebhookEventsBridge::on_grip_ignored(std::string_view why) {
+  if (!std::exchange(told_of_ignored_, true)) log_warning("webhook message ignored", why);
 }
 
 void WebhookEventsBridge::on_queue_dropped() {

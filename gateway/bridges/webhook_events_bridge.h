@@ -35,6 +35,7 @@ class WebhookEventsBridge final : public WebhookConnection, private GripSession:
   void on_grip_refresh() override;
   void on_grip_close() override { closed_by_publisher_ = true; }
   void on_grip_violation(const std::string& detail) override { give_up_invalid(detail); }
+  void on_grip_ignored(std::string_view why) override;
 
   void post_events();
   std::vector<http::Header> request_headers() const;
@@ -68,6 +69,7 @@ class WebhookEventsBridge final : public WebhookConnection, private GripSession:
   bool opened_ = false;    // the backend said OPEN
   bool detached_ = false;
   bool closed_by_publisher_ = false;
+  bool told_of_ignored_ = false;
   std::optional<GripExtension> grip_;
   std::unique_ptr<GripSession> session_;  // with grip_, while the client is there
 

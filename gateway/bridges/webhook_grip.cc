@@ -1,5 +1,6 @@
 #include "bridges/webhook_grip.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "ws/close_code.h"
@@ -9,6 +10,13 @@ namespace {
 
 // Of a message whose variables were substituted.
 constexpr std::size_t substituted_bytes_max = 1'000'000;
+
+bool has_long_names(const GripControl& control) {
+  const auto is_long = [](const std::string& name) {
+    return name.size() > GripSession::name_bytes_max;
+  };
+  return is_long(control.name) || std::ranges::any_of(control.filters, is_long);
+}
 
 }  // namespace
 
@@ -25,7 +33,10 @@ GripSession::GripSession(const HttpRoute& route, Channels& channels, ClientSocke
 
 void GripSession::on_control(std::string_view json) {
   const auto control = parse_control(json);
-  if (!control || control->name.size() > name_bytes_max) return;
+  if (!control)
+    return owner_.on_grip_ignored("a control message is malformed or of an unknown type");
+  if (has_long_names(*control))
+    return owner_.on_grip_ignored("a name in a control message is too long");
   switch (control->type) {
     case GripControl::Type::subscribe:
       return subscribe_to(*control);
@@ -51,7 +62,9 @@ void GripSession::subscribe_to(const GripControl& control) {
     return owner_.on_grip_violation("a subscription with more than " + std::to_string(filters_max) +
                                     " filters");
   }
-  subscribe(channel_prefix_ + control.name, control.filters);
+  if (!subscribe(channel_prefix_ + control.name, control.filters)) {
+    owner_.on_grip_ignored("too many subscriptions");
+  }
 }
 
 void GripSession::set_meta(const GripControl& control) {
@@ -60,6 +73,8 @@ void GripSession::set_meta(const GripControl& control) {
   } else if (control.value->size() <= meta_value_bytes_max &&
              (meta_.size() < meta_max || meta_.contains(control.name))) {
     meta_[control.name] = *control.value;
+  } else {
+    owner_.on_grip_ignored("too many meta values, or one that is too long");
   }
 }
 

@@ -28,20 +28,23 @@ class GripSession final : public Subscriber {
     virtual void on_grip_close() = 0;
     // The backend asks for more than there may be.
     virtual void on_grip_violation(const std::string& detail) = 0;
+    // Of what the backend asks for something is not done; `why` is for the log.
+    virtual void on_grip_ignored(std::string_view why) = 0;
 
    protected:
     ~Owner() = default;
   };
 
-  static constexpr std::size_t filters_max = 5;        // of a subscription
-  static constexpr std::size_t name_bytes_max = 1024;  // of a channel or a meta value's name
-  static constexpr std::size_t meta_max = 32;          // values
+  static constexpr std::size_t filters_max = 5;  // of a subscription
+  static constexpr std::size_t name_bytes_max =
+      1024;                                    // of a channel, a filter, a meta value's name
+  static constexpr std::size_t meta_max = 32;  // values
   static constexpr std::size_t meta_value_bytes_max = 4096;
 
   // Everything outlives the session, which ends when the socket has closed.
   GripSession(const HttpRoute& route, Channels& channels, ClientSocket& socket, Owner& owner);
 
-  // What follows "c:". What is malformed, or over a bound that is no violation, is ignored.
+  // What follows "c:".
   void on_control(std::string_view json);
   // Whatever the backend sends goes through here, since keep-alives depend on it.
   void send(MessageType type, Bytes payload);

@@ -148,6 +148,7 @@ struct HttpExchange::State final : private Turn::Entry,
   const HttpRequest& request() const { return request_; }
   const Upstream& upstream() const { return *upstream_; }
   const Endpoint* endpoint() const { return endpoint_; }
+  std::optional<std::uint64_t> connected_ms() const { return connected_ms_; }
 
  private:
   // ---- Connecting
@@ -203,6 +204,7 @@ struct HttpExchange::State final : private Turn::Entry,
     transport_ = std::move(connection.transport);
     lease_ = std::move(connection.lease);
     endpoint_ = lease_.endpoint();
+    connected_ms_ = context_.wheel.now_ms();
     taken_before_ = transport_->taken_bytes();
     phase_ = Phase::awaiting;
     parser_.expect(request_.method);
@@ -226,6 +228,7 @@ struct HttpExchange::State final : private Turn::Entry,
     kept_ = flushed_ = stream_ended_ = false;
     broken_.reset();
     phase_ = Phase::connecting;
+    connected_ms_.reset();
     dial({});
   }
 
@@ -478,6 +481,7 @@ struct HttpExchange::State final : private Turn::Entry,
   bool stream_ended_ = false;  // it said that no more comes
   std::optional<std::string> broken_;
   const Endpoint* endpoint_ = nullptr;
+  std::optional<std::uint64_t> connected_ms_;
 
   // The request.
   std::uint64_t answer_due_ms_ = TimerWheel::never;  // whatever happens
@@ -557,6 +561,10 @@ const Upstream& HttpExchange::upstream() const {
 
 const Endpoint* HttpExchange::endpoint() const {
   return state_->endpoint();
+}
+
+std::optional<std::uint64_t> HttpExchange::connected_ms() const {
+  return state_->connected_ms();
 }
 
 }  // namespace sluice::upstreams

@@ -105,6 +105,8 @@ class HttpExchange final : public Turn::Mortal {
   const Upstream& upstream() const;
   // The endpoint that answers; null before one was found. For the log.
   const Endpoint* endpoint() const;
+  // When it had a connection, on the worker's clock; nothing while there is none.
+  std::optional<std::uint64_t> connected_ms() const;
 
  private:
   struct State;

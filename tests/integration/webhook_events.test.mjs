@@ -82,6 +82,56 @@ test('a client that vanishes is a DISCONNECT after the request that runs', () =>
     await until(() => backend.idle, 'nothing more');
   }));
 
+test('what a client said before it vanished is lost with a record if the backend fails', () =>
+  withBackend(async (gateway, backend) => {
+    const { client } = await open(gateway, backend);
+    client.send('a');
+    const running = await backend.expect('TEXT 1\r\na\r\n');
+    client.send('b');
+    client.socket.terminate();
+    await gateway.waitLog({ event: 'close' });
+    running.answer();
+    (await backend.expect('TEXT 1\r\nb\r\nDISCONNECT\r\n')).answer('', {}, 500);
+    const { why } = await gateway.waitLog({ event: 'webhook failed' });
+    assert.match(why, /^events were answered with 500/);
+  }));
+
+test('a service that has failed hears of the end of its client', () => withBackend(async (gateway, backend) => {
+  const { client } = await open(gateway, backend);
+  client.send('a');
+  const failing = await backend.expect('TEXT 1\r\na\r\n');
+  client.send('behind it');
+  failing.answer('', {}, 500);
+  assert.equal((await client.end()).code, 1011);
+  (await backend.expect(event('CLOSE', closeContent(1011, 'backend failed')))).answer();
+}));
+
+test('what a service sends to nobody is told once for each client', () => withBackend(async (gateway, backend) => {
+  const subscribe = (channel, ...filters) =>
+    event('TEXT', `c:${JSON.stringify({ type: 'subscribe', channel, filters })}`);
+  const meta = (name, value) => event('TEXT', `c:${JSON.stringify({ type: 'set-meta', name, value })}`);
+  const cases = [
+    [[event('TEXT', 'hello')], 'a message without the prefix of GRIP'],
+    [[event('TEXT', 'c:{'), event('TEXT', 'c:{}')], 'a control message is malformed or of an unknown type'],
+    [[subscribe('x'.repeat(1025))], 'a name in a control message is too long'],
+    [[subscribe('a', 'x'.repeat(1025))], 'a name in a control message is too long'],
+    [[meta('a', 'x'.repeat(4097))], 'too many meta values, or one that is too long'],
+    [Array.from({ length: 21 }, (_, i) => subscribe(`${i}`)), 'too many subscriptions'],
+  ];
+  for (const [events] of cases) {
+    const { client } = await open(gateway, backend, {
+      fields: { 'Sec-WebSocket-Extensions': 'grip' },
+      events: Buffer.concat([...events, event('TEXT', 'm:behind it')]).toString('latin1'),
+    });
+    assert.equal(await client.text(), 'behind it');
+    const ended = client.close(1000);
+    (await backend.next()).answer();
+    await ended;
+  }
+  const told = gateway.logs.filter((log) => log.event === 'webhook message ignored');
+  assert.deepEqual(told.map((log) => log.why), cases.map(([, why]) => why));
+}));
+
 test('the gateway ends only when the last word is said', () => withBackend(async (gateway, backend) => {
   const { client } = await open(gateway, backend);
   gateway.kill();
@@ -143,7 +193,7 @@ test('what backends close with, and what the client sees', async () => {
       (await backend.expect('TEXT 1\r\nx\r\n')).answer(Buffer.concat([Buffer.from(events), event('TEXT', 'late')]));
       assert.deepEqual(await client.end(), seen, events.toString());
       assert.deepEqual(client.messages, []);
-      if (seen.code === 1011 || seen.code === 1006) continue;
+      if (seen.code === 1006) continue;
       // The backend hears how its client took it.
       (await backend.next()).answer();
     }
@@ -162,6 +212,7 @@ test('contents that are accepted in part come again', () => withBackend(async (g
   client.send('x');
   (await backend.expect('TEXT 1\r\nx\r\n')).answer('', { 'Content-Bytes-Accepted': 2 });
   assert.equal((await client.end()).code, 1011);
+  (await backend.next()).answer();
 }));
 
 test('a backend that comes back within the tries loses nothing', async () => {

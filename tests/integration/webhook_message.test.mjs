@@ -48,7 +48,7 @@ test('a Flask app', async (t) => {
     assert.equal(await vanishing.text(), 'welcome');
     vanishing.socket.terminate();
     await until(async () => (await log())[2].length === 1, 'the app to hear of the end');
-    assert.deepEqual((await log()).slice(1), [['fail'], ['close 1006 -']]);
+    assert.deepEqual((await log()).slice(1), [['fail', 'close 1011 backend%20failed'], ['close 1006 -']]);
   });
 });
 

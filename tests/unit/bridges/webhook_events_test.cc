@@ -353,7 +353,12 @@ TEST_CASE("statuses that are no answers") {
     scene.answer_status(status, {}, events_type);
     CHECK(ending(scene) == "1011 'backend failed'");
     CHECK(scene.socket.ending->reason == metrics::CloseReason::upstream_failed);
+    scene.settle();
+    CHECK(scene.requests.empty());
     scene.leave(1011);
+    CHECK_FALSE(scene.done);
+    CHECK(scene.next().body == "CLOSE 2\r\n\x03\xf3\r\n");
+    scene.answer("CLOSE 2\r\n\x03\xf3\r\n");
     CHECK(scene.done);
   }
   WebhookScene scene;
@@ -684,10 +689,31 @@ TEST_CASE("an answer that does not end") {
   scene.next();
   scene.last->send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nTEXT");
   scene.settle();
-  scene.pass(39'000);
+  scene.pass(29'000);
   CHECK(ending(scene) == "not");
   scene.pass(2'000);
   CHECK(ending(scene) == "1014 'backend failed'");
+  CHECK(scene.upstream->counters().request_failures.get() == 1);
+}
+
+TEST_CASE("a service that was late, or wrong, hears that its client has gone, and nothing else") {
+  for (const bool clean : {true, false}) {
+    CAPTURE(clean);
+    WebhookScene scene;
+    scene.open_with("Keep-Alive-Interval: 20\r\n");
+    scene.say("x");
+    scene.next();
+    scene.say("behind it");
+    scene.pass(31'000);
+    CHECK(ending(scene) == "1014 'backend failed'");
+    scene.pass(21'000);
+    scene.settle();
+    CHECK(scene.requests.empty());  // no poll either
+    scene.leave(clean ? 1014 : 1006, {}, clean);
+    CHECK(scene.next().body == (clean ? "CLOSE 2\r\n\x03\xf6\r\n" : "DISCONNECT\r\n"));
+    scene.answer_status(500);
+    CHECK(scene.done);
+  }
 }
 
 // ---- Back-pressure
@@ -746,6 +772,18 @@ TEST_CASE("of a client that is evicted the queue is dropped, and the end is told
     scene.answer("");
     scene.loop.run_until([&] { return scene.done; });
   }
+}
+
+TEST_CASE("what a request and its answer take is seen by those who evict") {
+  WebhookScene scene;
+  scene.open_with();
+  CHECK(scene.bridge->held_bytes() == 0);
+  scene.say(std::string(100'000, 'x'));
+  scene.next();
+  CHECK(scene.bridge->held_bytes() >= 200'000);  // in the queue, and in the request's body
+  scene.last->send("HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n" + std::string(50'000, 'x'));
+  scene.settle();
+  CHECK(scene.bridge->held_bytes() >= 250'000);
 }
 
 TEST_CASE("a message of any size reaches the backend on a new connection, too") {

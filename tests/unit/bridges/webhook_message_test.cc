@@ -136,10 +136,15 @@ TEST_CASE("a message that the backend does not take ends the client") {
     REQUIRE(scene.socket.ending);
     CHECK(scene.socket.ending->code == 1011);
     CHECK(scene.sent().empty());
-    scene.leave(1011);
-    CHECK(scene.done);
     scene.settle();
     CHECK(scene.requests.empty());
+    scene.leave(1011);
+    CHECK_FALSE(scene.done);
+    const WebhookRequest close = scene.next();  // without what waited behind the message
+    CHECK(close.field("Sluice-Event") == "close");
+    CHECK(close.field("Sluice-Close-Code") == "1011");
+    scene.answer_status(204);
+    CHECK(scene.done);
   }
 }
 
