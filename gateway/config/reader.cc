@@ -18,7 +18,8 @@ std::string describe(const Node& node) {
     case Node::Kind::null:
       return "nothing";
     case Node::Kind::scalar:
-      return in_quotes(node.text);
+      // Out of place it may be anything, a secret too.
+      return node.filled ? "the value of a variable" : in_quotes(node.text);
     case Node::Kind::sequence:
       return "a list";
     case Node::Kind::mapping:
@@ -136,10 +137,13 @@ Json json_of(const Node& node, Findings& findings) {
   return nullptr;
 }
 
-// What a variable holds may not be written elsewhere, such as in the log of a start that failed.
+bool is_key(Syntax syntax) {
+  return syntax == Syntax::secret || syntax == Syntax::signing_key;
+}
+
+// May not be written elsewhere, such as in the log of a start that failed.
 bool is_secret(Syntax syntax) {
-  return syntax == Syntax::secret || syntax == Syntax::signing_key ||
-         syntax == Syntax::header_value;
+  return is_key(syntax) || syntax == Syntax::header_value;
 }
 
 // What a text in the place of a mapping is short for.
@@ -249,6 +253,7 @@ void Reader::choice(const Key& key, std::size_t& field, const Words& words) {
 }
 
 std::optional<std::string> Reader::checked(Node& node, Syntax syntax) {
+  if (is_key(syntax) && !node.filled && !node.text.empty()) findings_.hide_line(node.at.line);
   auto value = check_syntax(syntax, node.text, base_dir_);
   if (value) return *value;
   const bool shown = !is_secret(syntax);

@@ -110,7 +110,12 @@ class Builder final : public YAML::EventHandler {
       return;
     }
     const std::size_t left = yaml_bytes_max - std::min(filled_bytes_, yaml_bytes_max);
-    auto text = expand(node.text, environment_, left);
+    const auto lookup = [&](const std::string& name) {
+      auto value = environment_(name);
+      node.filled |= value && !value->empty();
+      return value;
+    };
+    auto text = expand(node.text, lookup, left);
     if (text) {
       filled_bytes_ += text->size();
       node.text = std::move(*text);

@@ -25,6 +25,7 @@ struct Node {
   Kind kind = Kind::null;
   Position at;
   bool plain = false;          // a scalar without quotes
+  bool filled = false;         // a scalar that holds a variable's value
   bool faulty = false;         // something about it has been reported: say nothing more
   std::string text;            // of a scalar, variables filled in
   std::vector<Node> items;     // of a sequence
