@@ -17,6 +17,24 @@ Position position_of(const YAML::Mark& mark) {
   return {static_cast<std::uint32_t>(mark.line) + 1, static_cast<std::uint32_t>(mark.column) + 1};
 }
 
+constexpr const char* open_quote = "this quote is not closed";
+
+// Whether a quote opens at the offset and nothing closes it.
+bool is_open_quote(std::string_view text, std::size_t offset) {
+  const char quote = offset < text.size() ? text[offset] : '\0';
+  if (quote != '"' && quote != '\'') return false;
+  for (std::size_t i = offset + 1; i < text.size(); ++i) {
+    if (quote == '"' && text[i] == '\\') {
+      ++i;
+    } else if (text[i] == quote) {
+      const bool doubled = quote == '\'' && text.substr(i + 1).starts_with(quote);
+      if (!doubled) return false;
+      ++i;
+    }
+  }
+  return true;
+}
+
 // What ends the reading at once. Not derived from the parser's exceptions: those are about syntax.
 struct Refused {
   Position at;
@@ -24,7 +42,7 @@ struct Refused {
 };
 
 // Turns the parser's events into a tree. Leaves the parser by an exception where going on is
-// pointless: nested too deeply, or a second document.
+// pointless: nested too deeply, a quote without an end, or a second document.
 class Builder final : public YAML::EventHandler {
  public:
   Builder(std::string_view text, const Environment& environment, Findings& findings)
@@ -53,10 +71,13 @@ class Builder final : public YAML::EventHandler {
 
   void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
                 const std::string& value) override {
+    // The parser takes the end of the file for the end of the quote.
+    const auto offset = static_cast<std::size_t>(mark.pos);
+    if (is_open_quote(text_, offset)) throw Refused{position_of(mark), open_quote};
     Node node = begin(Node::Kind::scalar, mark, tag, anchor);
     node.plain = tag != "!";
     node.text = value;
-    if (!expects_key()) fill_in(node, static_cast<std::size_t>(mark.pos));
+    if (!expects_key()) fill_in(node, offset);
     add(std::move(node));
   }
 
@@ -253,11 +274,41 @@ std::string line_at(std::string_view text, Position at) {
 
 void report_syntax(std::string_view text, const YAML::Exception& error, Findings& findings) {
   const Position at = position_of(error.mark);
+  if (is_open_quote(text, static_cast<std::size_t>(error.mark.pos))) {
+    return findings.add(at, open_quote);
+  }
   std::string message = "not valid YAML here: " + error.msg;
   if (line_at(text, at).find("${") != std::string::npos) {
     message += " (inside of [ ] and { } a ${NAME} must stand in quotes)";
   }
   findings.add(at, std::move(message));
+}
+
+std::optional<Node> build(std::string_view text, const Environment& environment,
+                          Findings& findings) {
+  Builder builder(text, environment, findings);
+  try {
+    std::istringstream stream{std::string(text)};
+    YAML::Parser parser(stream);
+    while (parser.HandleNextDocument(builder)) {
+    }
+  } catch (const Refused& refused) {
+    findings.add(refused.at, refused.message);
+    return std::nullopt;
+  } catch (const YAML::Exception& error) {
+    // In a last line without its end the parser does notice that a quote is open, and tells where
+    // the text ends. With it the builder is told where the quote opens.
+    const bool cut_short = error.msg == YAML::ErrorMsg::EOF_IN_SCALAR && !text.ends_with('\n');
+    if (cut_short) return build(std::string(text) + "\n", environment, findings);
+    report_syntax(text, error, findings);
+    return std::nullopt;
+  }
+  auto root = builder.take();
+  if (!root || (root->kind == Node::Kind::null && !root->faulty)) {
+    findings.add({1, 1}, "the file is empty: it needs at least listeners and routes");
+    return std::nullopt;
+  }
+  return root;
 }
 
 }  // namespace
@@ -275,25 +326,7 @@ std::optional<Node> parse_yaml(std::string_view text, const Environment& environ
     return std::nullopt;
   }
   if (!check_bytes(text, findings)) return std::nullopt;
-  Builder builder(text, environment, findings);
-  try {
-    std::istringstream stream{std::string(text)};
-    YAML::Parser parser(stream);
-    while (parser.HandleNextDocument(builder)) {
-    }
-  } catch (const Refused& refused) {
-    findings.add(refused.at, refused.message);
-    return std::nullopt;
-  } catch (const YAML::Exception& error) {
-    report_syntax(text, error, findings);
-    return std::nullopt;
-  }
-  auto root = builder.take();
-  if (!root || (root->kind == Node::Kind::null && !root->faulty)) {
-    findings.add({1, 1}, "the file is empty: it needs at least listeners and routes");
-    return std::nullopt;
-  }
-  return root;
+  return build(text, environment, findings);
 }
 
 }  // namespace sluice::config
