@@ -231,13 +231,17 @@ std::string describe_control(char c) {
          " is not allowed (in double quotes it can be escaped)";
 }
 
-// YAML forbids tabs in the indentation, and parsers disagree about what they mean there.
-void report_tabs(std::string_view text, Findings& findings) {
+// How lines must not begin. YAML forbids tabs in the indentation, and parsers disagree about what
+// they mean there. Ours takes a "%" for the end of the document, and skips the rest of its line.
+void report_beginnings(std::string_view text, Findings& findings) {
   std::uint32_t number = 0;
   while (!text.empty()) {
     ++number;
     const auto line = text.substr(0, text.find('\n'));
     text.remove_prefix(std::min(text.size(), line.size() + 1));
+    if (line.starts_with('%')) {
+      findings.add({number, 1}, "directives (%) are not supported: no line begins with \"%\"");
+    }
     const auto content = std::min(line.find_first_not_of(" \t\r"), line.size());
     const auto tab = line.substr(0, content).find('\t');
     if (tab == std::string_view::npos || content == line.size() || line[content] == '#') continue;
@@ -261,7 +265,7 @@ bool check_bytes(std::string_view text, Findings& findings) {
     findings.add(position_at(text, offset), describe_control(*control));
     return false;
   }
-  report_tabs(text, findings);
+  report_beginnings(text, findings);
   return findings.empty();
 }
 
