@@ -58,8 +58,13 @@ class Builder final : public YAML::EventHandler {
 
   void OnNull(const YAML::Mark& mark, YAML::anchor_t anchor) override {
     Node node = begin(Node::Kind::null, mark, "", anchor);
-    // The parser has read on to the next token: a value that is absent stands where its key does.
-    if (!frames_.empty() && frames_.back().key) node.at = frames_.back().key->key_at;
+    // The parser has read on to the next token: a value that is absent stands where its key does,
+    // an item where its dash does.
+    if (!frames_.empty()) {
+      const Frame& frame = frames_.back();
+      if (frame.key) node.at = frame.key->key_at;
+      if (frame.dashes) node.at = dash_before(mark, frame.node.at.column);
+    }
     add(std::move(node));
   }
 
@@ -82,8 +87,9 @@ class Builder final : public YAML::EventHandler {
   }
 
   void OnSequenceStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
-                       YAML::EmitterStyle::value) override {
+                       YAML::EmitterStyle::value style) override {
     open(mark, begin(Node::Kind::sequence, mark, tag, anchor));
+    frames_.back().dashes = style == YAML::EmitterStyle::Block;
   }
   void OnSequenceEnd() override { close(); }
 
@@ -99,6 +105,7 @@ class Builder final : public YAML::EventHandler {
     Node node;
     std::optional<Entry> key;                             // of a mapping: read, waits for its value
     bool drop_value = false;                              // the key was faulty
+    bool dashes = false;                                  // of a sequence: not in brackets
     std::unordered_map<std::string, std::uint32_t> keys;  // seen so far, with their lines
   };
 
@@ -117,6 +124,26 @@ class Builder final : public YAML::EventHandler {
     if (tagged) report(node, "tags (!) are not supported");
     if (anchor != 0) report(node, "anchors (&) are not supported");
     return node;
+  }
+
+  // The dash that nothing but blank lines and comments stand between and the mark; all of a
+  // sequence stand in the same column. The mark itself if something stands behind its dash.
+  Position dash_before(const YAML::Mark& mark, std::uint32_t column) const {
+    Position at = position_of(mark);
+    auto above = text_.substr(0, static_cast<std::size_t>(mark.pos));
+    for (;; --at.line) {
+      const auto newline = above.rfind('\n');
+      const auto line = above.substr(newline + 1);  // npos + 1 is 0
+      const auto content = std::min(line.find_first_not_of(" \t\r"), line.size());
+      if (content < line.size() && line[content] != '#') {
+        const bool dash = line.find_first_not_of(" -") >= column && line.size() >= column &&
+                          line[column - 1] == '-';
+        if (dash && at.line != position_of(mark).line) return {at.line, column};
+        return position_of(mark);
+      }
+      if (newline == std::string_view::npos) return position_of(mark);
+      above = above.substr(0, newline);
+    }
   }
 
   bool expects_key() const {
@@ -157,7 +184,7 @@ class Builder final : public YAML::EventHandler {
       throw Refused{position_of(mark),
                     "nested more than " + std::to_string(yaml_depth_max) + " levels deep"};
     }
-    frames_.push_back({std::move(node), {}, false, {}});
+    frames_.push_back({std::move(node), {}, false, false, {}});
   }
 
   void close() {

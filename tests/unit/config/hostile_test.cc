@@ -103,6 +103,8 @@ TEST_CASE("a mebibyte of anything is answered in time") {
                             "\"",
                             "\"a\": 1\n",
                             "- &a b\n",
+                            "-\n",
+                            "- #\n\n",
                             "*a\n",
                             "!a ",
                             "|\n",
