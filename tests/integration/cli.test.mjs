@@ -318,6 +318,20 @@ describe('sluice healthcheck', () => {
     assert.match(stderr, /:1:\d+: /);
   });
 
+  for (const [metrics, why] of [
+    [{ address: '127.0.0.1' }, /routes\.yaml:1:\d+: "127\.0\.0\.1": the port is missing/],
+    [{ address: '${SLUICE_NOT_SET}' }, /routes\.yaml:1:\d+: the environment variable SLUICE_NOT_SET is not set/],
+    [{ adress: '127.0.0.1:0' }, /routes\.yaml:1:\d+: "address" is missing/],
+    ['127.0.0.1:0', /routes\.yaml:1:\d+: metrics: expected a mapping/],
+  ]) {
+    test(`2, and what is wrong with ${JSON.stringify(metrics)}`, async () => {
+      const { code, stdout, stderr } = await sluice(
+        ['healthcheck', '--config', file(echoConfig({ metrics }))]);
+      assert.deepEqual([code, stdout], [2, '']);
+      assert.match(stderr, why);
+    });
+  }
+
   test('2 if there is nothing to ask', async () => {
     const { code, stderr } = await sluice(
       ['healthcheck', '--config', file(echoConfig({ metrics: undefined }))]);
