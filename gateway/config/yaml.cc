@@ -258,10 +258,31 @@ std::string describe_control(char c) {
          " is not allowed (in double quotes it can be escaped)";
 }
 
+// If a block scalar ("key: |") begins in this line, how far its lines are indented at least: more
+// than its key or its dash (YAML 1.2.2 8.1).
+std::optional<std::size_t> block_scalar_indent(std::string_view line) {
+  const auto trimmed = [](std::string_view text, std::string_view characters) {
+    return text.substr(0, text.find_last_not_of(characters) + 1);  // npos + 1 is 0
+  };
+  line = trimmed(line.substr(0, line.find(" #")), " \t\r");
+  line = trimmed(line, "+-0123456789");
+  if (!line.ends_with('|') && !line.ends_with('>')) return std::nullopt;
+  line.remove_suffix(1);
+  const auto before = trimmed(line, " \t");
+  if (before.size() == line.size() || (!before.ends_with(':') && !before.ends_with('-'))) {
+    return std::nullopt;
+  }
+  auto at = before.find_first_not_of(' ');
+  // Behind a dash there may be a mapping or another sequence, whose indentation counts.
+  while (before.substr(at).starts_with("- ")) at = before.find_first_not_of(' ', at + 1);
+  return at + 1;
+}
+
 // How lines must not begin. YAML forbids tabs in the indentation, and parsers disagree about what
 // they mean there. Ours takes a "%" for the end of the document, and skips the rest of its line.
 void report_beginnings(std::string_view text, Findings& findings) {
   std::uint32_t number = 0;
+  std::optional<std::size_t> scalar_indent;  // of the block scalar that we may be in
   while (!text.empty()) {
     ++number;
     const auto line = text.substr(0, text.find('\n'));
@@ -270,8 +291,13 @@ void report_beginnings(std::string_view text, Findings& findings) {
       findings.add({number, 1}, "directives (%) are not supported: no line begins with \"%\"");
     }
     const auto content = std::min(line.find_first_not_of(" \t\r"), line.size());
+    if (content == line.size()) continue;
+    if (scalar_indent && line.find_first_not_of(' ') >= *scalar_indent) continue;
+    scalar_indent.reset();
+    if (line[content] == '#') continue;
+    scalar_indent = block_scalar_indent(line);
     const auto tab = line.substr(0, content).find('\t');
-    if (tab == std::string_view::npos || content == line.size() || line[content] == '#') continue;
+    if (tab == std::string_view::npos) continue;
     findings.add({number, static_cast<std::uint32_t>(tab) + 1},
                  "a tab in the indentation: YAML wants spaces");
   }
