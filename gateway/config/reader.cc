@@ -32,6 +32,10 @@ bool contains(const Words& words, std::string_view word) {
   return std::find(words.begin(), words.end(), word) != words.end();
 }
 
+bool has_digits_only(std::string_view text) {
+  return !text.empty() && text.find_first_not_of("0123456789") == std::string_view::npos;
+}
+
 template <typename Number>
 std::optional<Number> whole(std::string_view text) {
   Number number{};
@@ -57,7 +61,7 @@ Result<std::uint64_t> parse(std::string_view text, Unit unit) {
   if (unit == Unit::bytes) return parse_size(text);
   if (unit == Unit::milliseconds) return parse_duration(text);
   if (const auto number = whole<std::uint64_t>(text)) return *number;
-  return fail("expected a whole number");
+  return fail(has_digits_only(text) ? std::string(number_too_large) : "expected a whole number");
 }
 
 std::string or_zero_word(const Range& range) {
@@ -67,10 +71,10 @@ std::string or_zero_word(const Range& range) {
 Result<std::uint64_t> parse_number(std::string_view text, const Range& range) {
   if (!range.zero_word.empty() && text == range.zero_word) return 0;
   const auto value = parse(text, range.unit);
-  if (!value) {
+  if (!value && value.error().message != number_too_large) {
     return fail(value.error().message + or_zero_word(range) + ", found " + in_quotes(text));
   }
-  if (*value < range.min || *value > range.max) {
+  if (!value || *value < range.min || *value > range.max) {
     return fail("must be from " + format(range.min, range.unit) + " to " +
                 format(range.max, range.unit) + or_zero_word(range));
   }
@@ -80,8 +84,7 @@ Result<std::uint64_t> parse_number(std::string_view text, const Range& range) {
 // YAML 1.2.2 10.3.2, the core schema: "+12", "0x1f", "0o17".
 bool looks_like_integer(std::string_view text) {
   if (text.starts_with('-') || text.starts_with('+')) text.remove_prefix(1);
-  return !text.empty() &&
-         std::all_of(text.begin(), text.end(), [](char c) { return c >= '0' && c <= '9'; });
+  return has_digits_only(text);
 }
 
 bool looks_like_float(std::string_view text) {
