@@ -9,6 +9,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <limits>
+#include <system_error>
 #include <utility>
 
 #include "admin/endpoints.h"
@@ -244,15 +245,12 @@ std::vector<Error> Gateway::start_workers() {
   const std::uint32_t count = config_.workers != 0 ? config_.workers : available_cores();
   std::vector<std::future<Result<>>> started;
   for (std::uint32_t i = 0; i < count; ++i) {
-    threads_.push_back(std::make_unique<Thread>(i, config_, shared_));
-    Thread& thread = *threads_.back();
-    sources_.workers.push_back(&thread.counters);
-    publisher_.add(thread.loop, thread.channels);
-    std::promise<Result<>> ready;
-    started.push_back(ready.get_future());
-    thread.thread = std::thread([this, &thread, promise = std::move(ready)]() mutable {
-      run_worker(thread, std::move(promise));
-    });
+    try {
+      started.push_back(start_worker(i));
+    } catch (const std::system_error& refused) {
+      throw std::system_error(refused.code(), "cannot start worker " + std::to_string(i + 1) +
+                                                  " of " + std::to_string(count));
+    }
   }
   std::vector<Error> errors;
   for (auto& result : started) {
@@ -261,6 +259,19 @@ std::vector<Error> Gateway::start_workers() {
     if (!outcome && errors.empty()) errors.push_back(outcome.error());
   }
   return errors;
+}
+
+std::future<Result<>> Gateway::start_worker(std::uint32_t number) {
+  threads_.push_back(std::make_unique<Thread>(number, config_, shared_));
+  Thread& thread = *threads_.back();
+  sources_.workers.push_back(&thread.counters);
+  publisher_.add(thread.loop, thread.channels);
+  std::promise<Result<>> ready;
+  auto started = ready.get_future();
+  thread.thread = std::thread([this, &thread, promise = std::move(ready)]() mutable {
+    run_worker(thread, std::move(promise));
+  });
+  return started;
 }
 
 // The thread's whole life. A plugin's instance is made, used and ended on the same thread.

@@ -37,7 +37,8 @@ namespace sluice {
 
 class Gateway final {
  public:
-  // `plugin_path`: where `library:` names without a slash are looked for.
+  // `plugin_path`: where `library:` names without a slash are looked for. The constructor and
+  // start_workers() throw std::system_error if the system refuses descriptors or threads.
   Gateway(config::Config config, std::vector<std::string> plugin_path);
   ~Gateway();
 
@@ -64,6 +65,7 @@ class Gateway final {
   void load_certificates(std::vector<Error>& errors);
   void open_folders(std::vector<Error>& errors);
   void load_upstreams(std::vector<Error>& errors);
+  std::future<Result<>> start_worker(std::uint32_t number);
   void run_worker(Thread& thread, std::promise<Result<>> ready);
   void end_acceptor(const uv::Loop& loop);
   Result<> add_routes(Thread& thread);

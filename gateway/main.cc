@@ -5,7 +5,10 @@
 
 #include <CLI/CLI.hpp>
 #include <cstdio>
+#include <memory>
 #include <string>
+#include <system_error>
+#include <utility>
 #include <vector>
 
 #include "admin/healthcheck.h"
@@ -39,26 +42,53 @@ tl::expected<config::Config, ExitCode> load(const std::string& file) {
   return std::move(*loaded);
 }
 
+// What to do about a descriptor or a thread that the system has refused.
+std::string remedy(const std::error_code& code) {
+  if (code == std::errc::too_many_files_open) {
+    return ": raise the limit of open files (ulimit -n, LimitNOFILE=)";
+  }
+  if (code == std::errc::too_many_files_open_in_system) {
+    return ": raise the system's limit of open files (sysctl fs.file-max)";
+  }
+  if (code == std::errc::resource_unavailable_try_again) {
+    return ": raise the limit of threads (ulimit -u, TasksMax=, a container's limit of processes), "
+           "or have fewer workers";
+  }
+  return {};
+}
+
+ExitCode report(const std::system_error& refused) {
+  print_errors({{refused.what() + remedy(refused.code())}});
+  return runtime_failure;
+}
+
+tl::expected<std::unique_ptr<Gateway>, ExitCode> start(config::Config config) try {
+  auto gateway = std::make_unique<Gateway>(std::move(config), bridges::plugin_search_path());
+  for (const auto& step : {&Gateway::load, &Gateway::start_workers}) {
+    if (const auto errors = ((*gateway).*step)(); !errors.empty()) {
+      print_errors(errors);
+      return tl::unexpected(usage_failure);
+    }
+  }
+  if (const auto errors = gateway->listen(); !errors.empty()) {
+    print_errors(errors);
+    return tl::unexpected(runtime_failure);
+  }
+  return gateway;
+} catch (const std::system_error& refused) {
+  return tl::unexpected(report(refused));
+}
+
 int run(const std::string& file) {
   Gateway::hold_signals();
   auto config = load(file);
   if (!config) return config.error();
   log::open(config->log.level, config->log.format);
-  Gateway gateway(std::move(*config), bridges::plugin_search_path());
-  for (const auto& step : {&Gateway::load, &Gateway::start_workers}) {
-    if (const auto errors = (gateway.*step)(); !errors.empty()) {
-      print_errors(errors);
-      return usage_failure;
-    }
-  }
-  if (const auto errors = gateway.listen(); !errors.empty()) {
-    print_errors(errors);
-    return runtime_failure;
-  }
-  return gateway.run();
+  const auto gateway = start(std::move(*config));
+  return gateway ? (*gateway)->run() : gateway.error();
 }
 
-int check(const std::string& file) {
+int check(const std::string& file) try {
   auto config = load(file);
   if (!config) return config.error();
   const std::size_t routes = config->routes.size();
@@ -69,6 +99,8 @@ int check(const std::string& file) {
   }
   std::printf("%s: ok, %zu %s\n", file.c_str(), routes, routes == 1 ? "route" : "routes");
   return success;
+} catch (const std::system_error& refused) {
+  return report(refused);
 }
 
 int healthcheck(const std::string& file) {

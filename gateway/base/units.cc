@@ -66,13 +66,13 @@ Result<std::uint64_t> parse(std::string_view text, const Kind& kind) {
   std::uint64_t number = 0;
   const char* end = text.data() + text.size();
   const auto [unit, error] = std::from_chars(text.data(), end, number);
-  if (error == std::errc::result_out_of_range) return fail("the number is too large");
+  if (error == std::errc::result_out_of_range) return fail(std::string(number_too_large));
   if (error != std::errc{}) return fail("expected " + std::string(kind.example));
   const auto rest = text.substr(static_cast<std::size_t>(unit - text.data()));
   auto factor = factor_of(rest, number, kind);
   if (!factor) return factor;
   if (number > std::numeric_limits<std::uint64_t>::max() / *factor) {
-    return fail("the number is too large");
+    return fail(std::string(number_too_large));
   }
   return number * *factor;
 }

@@ -1,6 +1,7 @@
 // Sizes and durations as people write them: "64KiB", "30s".
 //
-// Nothing here rounds or wraps: what does not fit in 64 bits is an error, and so is a fraction.
+// Nothing here rounds or wraps: what does not fit in 64 bits is an error (`number_too_large`), and
+// so is a fraction.
 #pragma once
 
 #include <cstdint>
@@ -10,6 +11,8 @@
 #include "base/result.h"
 
 namespace sluice {
+
+inline constexpr std::string_view number_too_large = "the number is too large";
 
 // Bytes. A whole number followed at once by B, KiB, MiB, GiB, TiB (powers of 1024) or KB, MB, GB,
 // TB (powers of 1000); a number alone is bytes. Upper and lower case count.

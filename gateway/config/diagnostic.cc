@@ -129,7 +129,11 @@ std::string render(const Diagnostics& diagnostics, std::string_view text) {
   for (const auto& diagnostic : diagnostics) {
     out += to_string(diagnostic) + "\n";
     const auto line = lines.line(diagnostic.line);
-    if (!line.empty()) out += snippet(line, diagnostic.column);
+    if (diagnostic.line_hidden) {
+      out += "    (the line holds a secret)\n";
+    } else if (!line.empty()) {
+      out += snippet(line, diagnostic.column);
+    }
   }
   return out;
 }
@@ -146,7 +150,8 @@ Diagnostics Findings::diagnostics() const {
   Diagnostics all;
   for (const auto& [at, message] : findings_) {
     const auto before = lines.line(at.line).substr(0, at.column > 0 ? at.column - 1 : 0);
-    all.push_back({file_, at.line, at.line > 0 ? characters(before) + 1 : 0, message});
+    all.push_back({file_, at.line, at.line > 0 ? characters(before) + 1 : 0, message,
+                   hidden_lines_.contains(at.line)});
   }
   const auto key = [](const Diagnostic& d) { return std::tie(d.line, d.column, d.message); };
   std::stable_sort(all.begin(), all.end(),

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <unordered_set>
 #include <vector>
 
 namespace sluice::config {
@@ -15,6 +16,7 @@ struct Diagnostic {
   std::uint32_t line = 0;
   std::uint32_t column = 0;
   std::string message;
+  bool line_hidden = false;  // it holds a secret
 };
 
 using Diagnostics = std::vector<Diagnostic>;
@@ -23,7 +25,7 @@ using Diagnostics = std::vector<Diagnostic>;
 std::string to_string(const Diagnostic& diagnostic);
 
 // Every diagnostic on a line of its own, each followed by the line of `text` (the file's content)
-// that is at fault and a caret below the place. Ends with a newline.
+// that is at fault, unless it is hidden, and a caret below the place. Ends with a newline.
 std::string render(const Diagnostics& diagnostics, std::string_view text);
 
 // Where something stands, while a file is read: columns count bytes.
@@ -39,6 +41,8 @@ class Findings {
 
   // At most `findings_max` are kept; the last one then says that there are more.
   void add(Position at, std::string message);
+  // A secret stands in this line: no diagnostic shows it.
+  void hide_line(std::uint32_t line) { hidden_lines_.insert(line); }
   bool empty() const { return findings_.empty(); }
   bool full() const { return findings_.size() == findings_max; }
 
@@ -56,6 +60,7 @@ class Findings {
   std::string file_;
   std::string_view text_;
   std::vector<Finding> findings_;
+  std::unordered_set<std::uint32_t> hidden_lines_;
 };
 
 }  // namespace sluice::config

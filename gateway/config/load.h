@@ -23,7 +23,8 @@ tl::expected<Config, Diagnostics> parse(std::string_view text, const std::string
 tl::expected<Config, Diagnostics> load_file(const std::string& path);
 
 // `metrics.address` alone, empty if there is none, whatever else is wrong with the file: a gateway
-// may run with what stood there before. Diagnostics are of a file that is no YAML.
+// may run with what stood there before. Diagnostics are of a file that is no YAML, or whose
+// `metrics` is faulty.
 tl::expected<std::string, Diagnostics> load_metrics_address(const std::string& path);
 
 // The text of a file, for render(). Reads no more than a configuration may have, and a byte.

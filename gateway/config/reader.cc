@@ -18,7 +18,8 @@ std::string describe(const Node& node) {
     case Node::Kind::null:
       return "nothing";
     case Node::Kind::scalar:
-      return in_quotes(node.text);
+      // Out of place it may be anything, a secret too.
+      return node.filled ? "the value of a variable" : in_quotes(node.text);
     case Node::Kind::sequence:
       return "a list";
     case Node::Kind::mapping:
@@ -29,6 +30,10 @@ std::string describe(const Node& node) {
 
 bool contains(const Words& words, std::string_view word) {
   return std::find(words.begin(), words.end(), word) != words.end();
+}
+
+bool has_digits_only(std::string_view text) {
+  return !text.empty() && text.find_first_not_of("0123456789") == std::string_view::npos;
 }
 
 template <typename Number>
@@ -56,7 +61,7 @@ Result<std::uint64_t> parse(std::string_view text, Unit unit) {
   if (unit == Unit::bytes) return parse_size(text);
   if (unit == Unit::milliseconds) return parse_duration(text);
   if (const auto number = whole<std::uint64_t>(text)) return *number;
-  return fail("expected a whole number");
+  return fail(has_digits_only(text) ? std::string(number_too_large) : "expected a whole number");
 }
 
 std::string or_zero_word(const Range& range) {
@@ -66,10 +71,10 @@ std::string or_zero_word(const Range& range) {
 Result<std::uint64_t> parse_number(std::string_view text, const Range& range) {
   if (!range.zero_word.empty() && text == range.zero_word) return 0;
   const auto value = parse(text, range.unit);
-  if (!value) {
+  if (!value && value.error().message != number_too_large) {
     return fail(value.error().message + or_zero_word(range) + ", found " + in_quotes(text));
   }
-  if (*value < range.min || *value > range.max) {
+  if (!value || *value < range.min || *value > range.max) {
     return fail("must be from " + format(range.min, range.unit) + " to " +
                 format(range.max, range.unit) + or_zero_word(range));
   }
@@ -79,8 +84,7 @@ Result<std::uint64_t> parse_number(std::string_view text, const Range& range) {
 // YAML 1.2.2 10.3.2, the core schema: "+12", "0x1f", "0o17".
 bool looks_like_integer(std::string_view text) {
   if (text.starts_with('-') || text.starts_with('+')) text.remove_prefix(1);
-  return !text.empty() &&
-         std::all_of(text.begin(), text.end(), [](char c) { return c >= '0' && c <= '9'; });
+  return has_digits_only(text);
 }
 
 bool looks_like_float(std::string_view text) {
@@ -136,10 +140,13 @@ Json json_of(const Node& node, Findings& findings) {
   return nullptr;
 }
 
-// What a variable holds may not be written elsewhere, such as in the log of a start that failed.
+bool is_key(Syntax syntax) {
+  return syntax == Syntax::secret || syntax == Syntax::signing_key;
+}
+
+// May not be written elsewhere, such as in the log of a start that failed.
 bool is_secret(Syntax syntax) {
-  return syntax == Syntax::secret || syntax == Syntax::signing_key ||
-         syntax == Syntax::header_value;
+  return is_key(syntax) || syntax == Syntax::header_value;
 }
 
 // What a text in the place of a mapping is short for.
@@ -249,6 +256,7 @@ void Reader::choice(const Key& key, std::size_t& field, const Words& words) {
 }
 
 std::optional<std::string> Reader::checked(Node& node, Syntax syntax) {
+  if (is_key(syntax) && !node.filled && !node.text.empty()) findings_.hide_line(node.at.line);
   auto value = check_syntax(syntax, node.text, base_dir_);
   if (value) return *value;
   const bool shown = !is_secret(syntax);

@@ -1,9 +1,9 @@
 // A YAML text as a tree of nodes that know where they stand.
 //
 // Reads the part of YAML that a configuration needs: one document of mappings, sequences and
-// scalars. Anchors, aliases, merge keys, tags and duplicate keys are errors, so a text never grows
-// while it is read, and it means what it says. The tree is built from the parser's events; nesting
-// is bounded before it is followed.
+// scalars. Anchors, aliases, merge keys, tags, directives and duplicate keys are errors, so a text
+// never grows while it is read, and it means what it says. The tree is built from the parser's
+// events; nesting is bounded before it is followed.
 #pragma once
 
 #include <cstddef>
@@ -25,6 +25,7 @@ struct Node {
   Kind kind = Kind::null;
   Position at;
   bool plain = false;          // a scalar without quotes
+  bool filled = false;         // a scalar that holds a variable's value
   bool faulty = false;         // something about it has been reported: say nothing more
   std::string text;            // of a scalar, variables filled in
   std::vector<Node> items;     // of a sequence

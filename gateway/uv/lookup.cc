@@ -1,11 +1,49 @@
 #include "uv/lookup.h"
 
+#include <latch>
 #include <memory>
+#include <mutex>
+#include <system_error>
+#include <thread>
 #include <utility>
+#include <vector>
 
 namespace sluice::uv {
+namespace {
+
+constexpr int pool_threads = 4;  // of libuv's pool
+
+// Whether so many threads can run at once.
+Result<> try_threads() {
+  std::latch end(1);
+  std::vector<std::thread> threads;
+  Result<> outcome;
+  try {
+    while (threads.size() < pool_threads) threads.emplace_back([&end] { end.wait(); });
+  } catch (const std::system_error& error) {
+    outcome = fail(std::string("no threads for it: ") + error.what());
+  }
+  end.count_down();
+  for (std::thread& thread : threads) thread.join();
+  return outcome;
+}
+
+// libuv starts its pool for the first look-up of the process, and aborts if it gets no threads for
+// it.
+Result<> need_pool() {
+  static std::mutex mutex;
+  static bool started = false;
+  const std::lock_guard lock(mutex);
+  if (started) return {};
+  auto outcome = try_threads();
+  started = outcome.has_value();
+  return outcome;
+}
+
+}  // namespace
 
 Result<> Lookup::start(Loop& loop, const std::string& host, Done done) {
+  if (auto pool = need_pool(); !pool) return pool;
   addrinfo hints{};
   hints.ai_family = AF_UNSPEC;
   hints.ai_socktype = SOCK_STREAM;  // or every address comes once a protocol

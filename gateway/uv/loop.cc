@@ -1,18 +1,44 @@
 #include "uv/loop.h"
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdlib>
+#include <deque>
+#include <system_error>
 #include <utility>
 
 #include "uv/poll.h"
 
 namespace sluice::uv {
+namespace {
 
-Loop::Loop() : epoll_(::epoll_create1(EPOLL_CLOEXEC)) {
-  uv_loop_init(&loop_);
+[[noreturn]] void refuse(int error) {
+  throw std::system_error(error, std::generic_category(), "cannot start an event loop");
+}
+
+// An epoll set. libuv aborts, without a word, if its first loop does not get all of its
+// descriptors: seven must be free. The others are for what the start opens next, so that it is not
+// told of a file that cannot be opened when it is the limit that must be raised.
+int first_descriptor() {
+  constexpr std::size_t descriptors_min = 16;
+  std::deque<Fd> free;
+  while (free.size() < descriptors_min) {
+    if (free.emplace_back(::epoll_create1(EPOLL_CLOEXEC)).get() < 0) refuse(errno);
+  }
+  return free.front().release();
+}
+
+}  // namespace
+
+Loop::Loop() : epoll_(first_descriptor()) {
+  if (const int status = uv_loop_init(&loop_); status != 0) refuse(-status);
   // libuv's own set is one of the descriptors in ours.
   epoll_event event{.events = EPOLLIN, .data = {.ptr = this}};
-  if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, uv_backend_fd(&loop_), &event) != 0) std::abort();
+  if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, uv_backend_fd(&loop_), &event) != 0) {
+    const int error = errno;
+    uv_loop_close(&loop_);
+    refuse(error);
+  }
   wake_.reset(new uv_async_t);
   uv_async_init(&loop_, wake_.get(), [](uv_async_t* handle) {
     if (handle->data != nullptr) static_cast<Loop*>(handle->data)->run_posted();

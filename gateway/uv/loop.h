@@ -24,6 +24,7 @@ class Poll;
 
 class Loop {
  public:
+  // Throws std::system_error if the system refuses what a loop takes: descriptors, memory.
   Loop();
   // The loop must have been run dry with close(), or never run.
   ~Loop();

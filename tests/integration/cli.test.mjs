@@ -7,8 +7,8 @@ import net from 'node:net';
 import path from 'node:path';
 import { describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { Gateway, echoConfig, makeCertificate, sluice, temporaryFolder, testPlugin, withGateway }
-  from '../support/gateway.mjs';
+import { Gateway, echoConfig, makeCertificate, memoryIsOurs, sluice, temporaryFolder, testPlugin,
+  withGateway } from '../support/gateway.mjs';
 
 // Writes routes.yaml into a folder of its own and returns its path.
 function file(config, folder = temporaryFolder()) {
@@ -205,6 +205,50 @@ describe('sluice run', () => {
   });
 });
 
+describe('what the system refuses at the start', () => {
+  const two = file(echoConfig({ workers: 2 }));
+  const run = (shell) => sluice(['run', '--config', two], { shell });
+  // Threads get a stack of this size.
+  const noThreads = { skip: !memoryIsOurs && 'sanitizers have threads and memory of their own' };
+
+  for (const [limit, missing] of [
+    [10, 'an event loop'], [12, 'an event loop'], [22, 'worker 1 of 2'], [28, 'worker 2 of 2'],
+  ]) {
+    test(`${limit} descriptors: 1, and what to raise`, async () => {
+      const { code, stdout, stderr } = await run(`ulimit -n ${limit}; exec "$@"`);
+      assert.equal(stderr, `sluice: cannot start ${missing}: Too many open files: raise the limit of ` +
+        'open files (ulimit -n, LimitNOFILE=)\n');
+      assert.equal(code, 1);
+      assert.doesNotMatch(stdout, started);
+    });
+  }
+
+  test('no threads: 1, and what to raise', noThreads, async () => {
+    const { code, stdout, stderr } = await run('ulimit -s 34359738368; exec "$@"');
+    assert.match(stderr, /^sluice: cannot start worker \d of 2: .*: raise the limit of threads .*ulimit -u.*TasksMax=/);
+    assert.equal(code, 1);
+    assert.doesNotMatch(stdout, started);
+  });
+
+  test('check says so too', async () => {
+    const { code, stderr } = await sluice(['check', two], { shell: 'ulimit -n 12; exec "$@"' });
+    assert.match(stderr, /^sluice: cannot start an event loop: .*ulimit -n/);
+    assert.equal(code, 1);
+  });
+
+  test('no threads to look up names with: a name without an address', noThreads, async () => {
+    const config = echoConfig({
+      upstreams: { app: { endpoints: ['app.invalid:80'] } },
+      routes: [{ path: '/echo', plugin: 'echo' }, { path: '/tcp', tcp: { upstream: 'app' } }],
+    });
+    await withGateway(config, async (gateway) => {
+      const { why } = await gateway.waitLog({ event: 'upstream name not resolved' });
+      assert.match(why, /^resolve app\.invalid: no threads for it: /);
+      assert.equal((await gateway.get('/nowhere')).status, 404);
+    }, { shell: 'ulimit -s 1048576; ulimit -v 2600000; exec "$@"' });
+  });
+});
+
 describe('script/server', () => {
   const script = fileURLToPath(new URL('../../script/server', import.meta.url));
 
@@ -273,6 +317,20 @@ describe('sluice healthcheck', () => {
     assert.equal(code, 2);
     assert.match(stderr, /:1:\d+: /);
   });
+
+  for (const [metrics, why] of [
+    [{ address: '127.0.0.1' }, /routes\.yaml:1:\d+: "127\.0\.0\.1": the port is missing/],
+    [{ address: '${SLUICE_NOT_SET}' }, /routes\.yaml:1:\d+: the environment variable SLUICE_NOT_SET is not set/],
+    [{ adress: '127.0.0.1:0' }, /routes\.yaml:1:\d+: "address" is missing/],
+    ['127.0.0.1:0', /routes\.yaml:1:\d+: metrics: expected a mapping/],
+  ]) {
+    test(`2, and what is wrong with ${JSON.stringify(metrics)}`, async () => {
+      const { code, stdout, stderr } = await sluice(
+        ['healthcheck', '--config', file(echoConfig({ metrics }))]);
+      assert.deepEqual([code, stdout], [2, '']);
+      assert.match(stderr, why);
+    });
+  }
 
   test('2 if there is nothing to ask', async () => {
     const { code, stderr } = await sluice(

@@ -356,10 +356,11 @@ export async function withGateway(config, body, options) {
   }
 }
 
-// The program with other arguments: {code, stdout, stderr}.
-export function sluice(args, { env = {}, cwd } = {}) {
+// The program with other arguments: {code, stdout, stderr}. `shell` as for Gateway.start().
+export function sluice(args, { env = {}, cwd, shell } = {}) {
+  const [program, ...rest] = shell ? ['sh', '-c', shell, 'sh', binary, ...args] : [binary, ...args];
   return new Promise((resolve) => {
-    execFile(binary, args, { env: { ...process.env, ...env }, cwd, timeout: patienceMs },
+    execFile(program, rest, { env: { ...process.env, ...env }, cwd, timeout: patienceMs },
       (error, stdout, stderr) => {
         resolve({ code: error ? error.code ?? error.signal : 0, stdout, stderr });
       });

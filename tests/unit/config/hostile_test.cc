@@ -103,6 +103,8 @@ TEST_CASE("a mebibyte of anything is answered in time") {
                             "\"",
                             "\"a\": 1\n",
                             "- &a b\n",
+                            "-\n",
+                            "- #\n\n",
                             "*a\n",
                             "!a ",
                             "|\n",
@@ -215,6 +217,24 @@ TEST_CASE("bytes that are no text are refused with their position") {
   CHECK(answer("# nothing\n") ==
         "f:1:1: the file is empty: it needs at least listeners and routes");
   CHECK(answer("---\n") == "f:1:1: the file is empty: it needs at least listeners and routes");
+}
+
+TEST_CASE("a quote that is left open is told where it opens, however the file ends") {
+  const std::string head = "listeners: [{address: \"0.0.0.0:1\"}]\n";
+  for (const std::string_view text :
+       {"log: \"info", "log: 'info", "log: 'it''s", "log: \"a\\\"", "log: \"", "log: [\"info",
+        "log: {'info", "log: {level: \"info, x: 1}", "log: \"${HOME}", "log: \"a\n  b: 'c'\n"}) {
+    for (const std::string_view end : {"", "\n", "\r\n", "\n\n# end\n", "\nroutes: []"}) {
+      CAPTURE(text);
+      CAPTURE(end);
+      const auto column = std::to_string(text.find_first_of("\"'") + 1);
+      CHECK(answer(head + std::string(text) + std::string(end)) ==
+            "f:2:" + column + ": this quote is not closed");
+    }
+  }
+  CHECK(answer("a: 1\n\"b: 2\n") == "f:2:1: this quote is not closed");
+  CHECK(answer("\"b: 2\n") == "f:1:1: this quote is not closed");
+  CHECK(answer("- \"b") == "f:1:3: this quote is not closed");
 }
 
 TEST_CASE("a byte order mark and CRLF are no mistakes") {

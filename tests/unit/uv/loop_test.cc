@@ -1,6 +1,7 @@
 #include "uv/loop.h"
 
 #include <doctest/doctest.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -10,6 +11,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -69,6 +71,36 @@ TEST_CASE("posted work runs on the loop's thread, in the order in which it was p
   for (int i = 0; i < 1000; ++i) CHECK(order[static_cast<std::size_t>(i)] == i);
   CHECK(thread == std::this_thread::get_id());
   CHECK(loop.close().has_value());
+}
+
+TEST_CASE("a loop that does not get its descriptors is an exception, and leaves none behind") {
+  const auto lowest_free = [] {
+    const int fd = ::dup(STDERR_FILENO);
+    ::close(fd);
+    return fd;
+  };
+  { const Loop first; }  // libuv keeps a pipe of it
+  rlimit before{};
+  REQUIRE(::getrlimit(RLIMIT_NOFILE, &before) == 0);
+  const int free = lowest_free();
+  int refused = 0;
+  for (int allowed = 0; allowed < 32; ++allowed) {
+    const rlimit limit{static_cast<rlim_t>(free + allowed), before.rlim_max};
+    ::setrlimit(RLIMIT_NOFILE, &limit);
+    std::error_code error;
+    try {
+      const Loop loop;
+    } catch (const std::system_error& failure) {
+      error = failure.code();
+    }
+    ::setrlimit(RLIMIT_NOFILE, &before);
+    CHECK(lowest_free() == free);
+    if (!error) continue;
+    CHECK(error == std::errc::too_many_files_open);
+    ++refused;
+  }
+  CHECK(refused >= 5);
+  CHECK(refused < 32);
 }
 
 TEST_CASE("several threads may post at the same time, each in its own order") {
