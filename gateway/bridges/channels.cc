@@ -91,7 +91,7 @@ Channels::Delivery Channels::publish(const Published& item) {
     return delivery;
   }
   Delivery delivery = deliver_in_order(channel, item);
-  release_followers(channel);
+  release_followers(channel, item.id);
   return delivery;
 }
 
@@ -146,17 +146,21 @@ std::shared_ptr<const Published> Channels::take_held(Channel& channel, std::size
   return item;
 }
 
-void Channels::release_followers(Channel& channel) {
-  for (std::size_t i = 0; i < channel.held.size();) {
-    const Published& waiting = *channel.held[i].item;
-    if (*waiting.previous_id != channel.last_id && !is_late(channel, waiting)) {
-      ++i;
-      continue;
+// Those that wait for the item of this id, which was delivered, those that wait for them, and so
+// on.
+void Channels::release_followers(Channel& channel, const std::string& id) {
+  std::deque<std::string> delivered;
+  if (!id.empty()) delivered.push_back(id);
+  for (; !delivered.empty() && !channel.held.empty(); delivered.pop_front()) {
+    for (std::size_t i = 0; i < channel.held.size();) {
+      if (*channel.held[i].item->previous_id != delivered.front()) {
+        ++i;
+        continue;
+      }
+      const auto item = take_held(channel, i);
+      deliver_in_order(channel, *item);
+      if (!item->id.empty()) delivered.push_back(item->id);
     }
-    const auto item = take_held(channel, i);
-    deliver_in_order(channel, *item);
-    if (item->id.empty()) continue;
-    i = 0;  // whoever waits for this one may stand anywhere
   }
 }
 
@@ -164,8 +168,9 @@ void Channels::release_followers(Channel& channel) {
 void Channels::on_deadline() {
   for (auto& [name, channel] : channels_) {
     while (!channel.held.empty() && channel.held.front().due_ms <= wheel_->now_ms()) {
-      deliver_in_order(channel, *take_held(channel, 0));
-      release_followers(channel);
+      const auto item = take_held(channel, 0);
+      deliver_in_order(channel, *item);
+      release_followers(channel, item->id);
     }
   }
   arm();

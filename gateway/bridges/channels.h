@@ -124,7 +124,7 @@ class Channels final : private TimerWheel::Entry {
   bool must_wait(const Channel& channel, const Published& item) const;
   void hold(Channel& channel, const Published& item);
   std::shared_ptr<const Published> take_held(Channel& channel, std::size_t place);
-  void release_followers(Channel& channel);
+  void release_followers(Channel& channel, const std::string& id);
   Delivery deliver_in_order(Channel& channel, const Published& item);
   Delivery deliver(Channel& channel, const Published& item);
   void arm();

@@ -37,6 +37,7 @@ void WebhookCall::post(upstreams::HttpRequest request, std::string body, Retry r
 }
 
 void WebhookCall::attempt() {
+  head_ = {};
   reply_.clear();
   body_sent_ = 0;
   answer_due_.set(request_.response_timeout_ms);
@@ -75,10 +76,11 @@ void WebhookCall::on_answer_due() {
   if (due_ms > now_ms) return answer_due_.set(due_ms - now_ms);
   const bool sent = body_sent_ == body_.size() && exchange_->request_buffered() == 0 &&
                     exchange_->request_buffered_tls() == 0;
+  const bool answered = head_.status != 0;
   count_failure();
   on_exchange_failure({.kind = upstreams::HttpFailure::Kind::timeout,
                        .detail = exchange_->endpoint()->name() + ": no whole response in time",
-                       .request_sent = sent});
+                       .request_sent = sent || answered});
 }
 
 // One that is none to the exchange.
@@ -88,6 +90,7 @@ void WebhookCall::count_failure() {
 
 void WebhookCall::retire_exchange() {
   answer_due_.clear();
+  if (exchange_ != nullptr) exchange_->cancel();  // or it may still count a failure of its own
   route_.context.turn.retire(std::move(exchange_));
 }
 
@@ -133,7 +136,9 @@ void WebhookCall::on_exchange_failure(const upstreams::HttpFailure& failure) {
   if (exchange_ == nullptr) return;
   const bool connecting = failure.kind == upstreams::HttpFailure::Kind::connect;
   const bool again = retry_ == Retry::if_not_done && (connecting || !failure.request_sent);
-  if (!again || retries_ == retries_max) return fail({failure.http_status(), failure.detail});
+  if (!again || retries_ == retries_max) {
+    return fail({failure.http_status(), failure.detail, !connecting});
+  }
   retire_exchange();
   retry_alarm_.set(delay_ms(retries_++));
 }

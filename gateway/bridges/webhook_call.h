@@ -23,8 +23,9 @@ class WebhookCall final : private upstreams::HttpExchange::Owner {
   static constexpr unsigned retries_max = 5;
 
   struct Failure {
-    int http_status;     // 502, 503 or 504
-    std::string detail;  // for the log
+    int http_status;      // 502, 503 or 504
+    std::string detail;   // for the log
+    bool reached = true;  // the service may have seen something of the request
   };
 
   class Owner {

@@ -99,6 +99,14 @@ void WebhookConnection::drop_queue() {
   wake();
 }
 
+void WebhookConnection::drop_all_but_end() {
+  const EventType end = queue_.back().type;
+  std::string content = std::move(queue_.back().content);
+  drop_queue();
+  await_last_call();
+  push(end, std::move(content));
+}
+
 void WebhookConnection::resume_client() {
   if (queued_bytes_ <= buffers().low_watermark_bytes) read_client();
 }
@@ -130,12 +138,22 @@ void WebhookConnection::on_close(const CloseEvent& event) {
   wake();
 }
 
-void WebhookConnection::give_up(int http_status, std::uint16_t code, const std::string& detail) {
-  const bool refused = is_connecting();
-  if (refused) {
+void WebhookConnection::give_up_unanswered(const WebhookCall::Failure& failure) {
+  end_client(failure.http_status, ws::bad_gateway, failure.detail);
+  if (!failure.reached) finish();
+}
+
+void WebhookConnection::give_up_invalid(const std::string& detail) {
+  end_client(502, ws::internal_error, detail);
+}
+
+void WebhookConnection::end_client(int http_status, std::uint16_t code, const std::string& detail) {
+  if (is_connecting()) {
     socket_->reject_with(http::refusal(http_status, "the backend does not answer as it should"),
                          handshake_result(http_status), detail);
-  } else if (is_open()) {
+    return finish();
+  }
+  if (is_open()) {
     socket_->close_with({.code = code,
                          .text = "backend failed",
                          .initiator = metrics::Initiator::upstream,
@@ -144,17 +162,10 @@ void WebhookConnection::give_up(int http_status, std::uint16_t code, const std::
   } else {
     log_warning("webhook failed", detail);
   }
-  if (refused || socket_ == nullptr) return finish();
   given_up_ = true;
-  drop_queue();
-}
-
-void WebhookConnection::give_up_unreachable(const WebhookCall::Failure& failure) {
-  give_up(failure.http_status, ws::bad_gateway, failure.detail);
-}
-
-void WebhookConnection::give_up_invalid(const std::string& detail) {
-  give_up(502, ws::internal_error, detail);
+  if (socket_ != nullptr) return drop_queue();
+  if (!owes_end()) return finish();
+  drop_all_but_end();
 }
 
 void WebhookConnection::refuse(http::Response response, std::string_view why) {
@@ -177,11 +188,11 @@ void WebhookConnection::run_out() {
   finish();
 }
 
-// Of a client that is there the service still hears the end.
+// Of a client that is there, and was let in, the service still hears the end.
 void WebhookConnection::cut() {
   if (over_) return;
-  log_warning("webhook failed", "cut off");
-  if (!is_open()) return finish();
+  if (call_.busy() || !queue_.empty()) log_warning("webhook failed", "cut off");
+  if (socket_ == nullptr || is_connecting()) return finish();
   drop_queue();
 }
 

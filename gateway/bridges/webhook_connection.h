@@ -39,6 +39,9 @@ class WebhookConnection : public Bridge, protected WebhookCall::Owner, private T
   virtual void on_turn() = 0;
   // The client has gone: queues what the backend shall hear of that, unless the bridge is over.
   virtual void on_client_gone(const CloseEvent& event) = 0;
+  // The client has gone, the service had let it in, and no request has told it of the end yet,
+  // which is the last in the queue.
+  virtual bool owes_end() const = 0;
   // The queue was emptied and the call cancelled, in the midst of whatever it was.
   virtual void on_queue_dropped() {}
 
@@ -67,10 +70,10 @@ class WebhookConnection : public Bridge, protected WebhookCall::Owner, private T
   }
   // Completes the opening handshake as the backend's answer says.
   void accept(const http::ResponseHead& head, const std::vector<std::string>& offered);
-  // The backend cannot be reached (bad_gateway), or does not do what it should (internal_error).
-  // Refuses or closes the client. The backend hears no more than that an open one has gone.
-  void give_up(int http_status, std::uint16_t code, const std::string& detail);
-  void give_up_unreachable(const WebhookCall::Failure& failure);
+  // The backend does not answer (bad_gateway), or does not do what it should (internal_error).
+  // Refuses or closes the client. If it can be reached, it hears that a client that was in has
+  // gone, and of nothing else any more.
+  void give_up_unanswered(const WebhookCall::Failure& failure);
   void give_up_invalid(const std::string& detail);
   void refuse(http::Response response, std::string_view why);
   // Nothing more is said to the backend.
@@ -93,7 +96,9 @@ class WebhookConnection : public Bridge, protected WebhookCall::Owner, private T
   void on_turn_end() override;
   bool client_is_full() const;
   void resume_client();
+  void end_client(int http_status, std::uint16_t code, const std::string& detail);
   void drop_queue();
+  void drop_all_but_end();
   void await_last_call();
   void run_out();
 

@@ -43,6 +43,10 @@ bool has_events(const http::ResponseHead& head) {
   return head.status == 200 && equals_ignoring_case(type, events_content_type);
 }
 
+bool is_end(EventType type) {
+  return type == EventType::close || type == EventType::disconnect;
+}
+
 std::size_t bytes_of(const std::vector<http::Header>& headers) {
   std::size_t bytes = 0;
   for (const http::Header& header : headers) bytes += header.name.size() + header.value.size();
@@ -89,6 +93,10 @@ void WebhookEventsBridge::on_client_gone(const CloseEvent& event) {
        closed_by_publisher_ ? std::string() : close_content(event.code, event.reason));
 }
 
+bool WebhookEventsBridge::owes_end() const {
+  return opened_ && !sent_end_ && !queue().empty();
+}
+
 // ---- Requests
 
 void WebhookEventsBridge::on_turn() {
@@ -113,6 +121,7 @@ void WebhookEventsBridge::post_events() {
       sent_bytes_ += event.content.size();
     }
     sent_events_ = queue().size();
+    sent_end_ = !queue().empty() && is_end(queue().back().type);
   }
   upstreams::HttpRequest request = request_;
   std::ranges::move(request_headers(), std::back_inserter(request.headers));
@@ -142,7 +151,7 @@ std::vector<http::Header> WebhookEventsBridge::request_headers() const {
 
 void WebhookEventsBridge::on_reply(const http::ResponseHead& head, const std::string& body) {
   if (detached_) return after_detach();
-  if (said_last_word()) return finish();
+  if (only_disconnected()) return finish();
   if (!check_reply(head, body)) return;
   if (!take_accepted(head) || !take_meta(head)) return;
   take_keep_alive(head);
@@ -152,8 +161,8 @@ void WebhookEventsBridge::on_reply(const http::ResponseHead& head, const std::st
   after_reply();
 }
 
-// Whatever is answered to a DISCONNECT, unless it tells what became of messages before it.
-bool WebhookEventsBridge::said_last_word() const {
+// Then it does not matter what is answered. Else that tells what became of the messages before.
+bool WebhookEventsBridge::only_disconnected() const {
   return sent_events_ == 1 && queue().size() == 1 && queue().front().type == EventType::disconnect;
 }
 
@@ -351,7 +360,7 @@ void WebhookEventsBridge::after_last_reply() {
 
 void WebhookEventsBridge::on_call_failed(const WebhookCall::Failure& failure) {
   if (detached_) return after_detach();
-  give_up_unreachable(failure);
+  give_up_unanswered(failure);
 }
 
 // ---- GRIP

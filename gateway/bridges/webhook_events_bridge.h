@@ -29,6 +29,7 @@ class WebhookEventsBridge final : public WebhookConnection, private GripSession:
  private:
   void on_turn() override;
   void on_client_gone(const CloseEvent& event) override;
+  bool owes_end() const override;
   void on_reply(const http::ResponseHead& head, const std::string& body) override;
   void on_call_failed(const WebhookCall::Failure& failure) override;
   void on_grip_detach() override;
@@ -41,7 +42,7 @@ class WebhookEventsBridge final : public WebhookConnection, private GripSession:
   std::vector<http::Header> request_headers() const;
   void on_poll();
 
-  bool said_last_word() const;
+  bool only_disconnected() const;
 
   // The parts of a reply. Those that return false have ended the connection.
   bool check_reply(const http::ResponseHead& head, const std::string& body);
@@ -75,6 +76,7 @@ class WebhookEventsBridge final : public WebhookConnection, private GripSession:
 
   std::size_t sent_events_ = 0;    // of the queue, in the request that is on its way
   std::size_t sent_bytes_ = 0;     // their contents
+  bool sent_end_ = false;          // the client's end is one of them
   std::size_t replay_events_ = 0;  // of the queue, sent before and not accepted
   std::size_t replay_bytes_ = 0;   // what of their contents is left
   bool progress_ = false;          // the last request took something off the queue

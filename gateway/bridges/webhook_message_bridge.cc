@@ -71,6 +71,12 @@ void WebhookMessageBridge::on_client_gone(const CloseEvent& event) {
   push(EventType::close, {});
 }
 
+// The first is what was told last.
+bool WebhookMessageBridge::owes_end() const {
+  return !queue().empty() && queue().front().type != EventType::open &&
+         queue().front().type != EventType::close;
+}
+
 void WebhookMessageBridge::on_turn() {
   if (queue().empty()) return;
   const Waiting& event = queue().front();
@@ -116,7 +122,7 @@ void WebhookMessageBridge::send_reply(const http::ResponseHead& head, const std:
 }
 
 void WebhookMessageBridge::on_call_failed(const WebhookCall::Failure& failure) {
-  give_up_unreachable(failure);
+  give_up_unanswered(failure);
 }
 
 }  // namespace sluice::bridges

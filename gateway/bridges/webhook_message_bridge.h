@@ -27,6 +27,7 @@ class WebhookMessageBridge final : public WebhookConnection {
  private:
   void on_turn() override;
   void on_client_gone(const CloseEvent& event) override;
+  bool owes_end() const override;
   void on_reply(const http::ResponseHead& head, const std::string& body) override;
   void on_call_failed(const WebhookCall::Failure& failure) override;
 

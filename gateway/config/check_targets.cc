@@ -209,7 +209,7 @@ void check_webhook_headers(const Node& target, Findings& findings) {
   for (const Entry& entry : set->entries) {
     if (!is_webhook_field(entry.key)) continue;
     findings.add(entry.key_at,
-                 in_quotes(entry.key) + ": in requests of webhooks the gateway says this itself");
+                 in_quotes(entry.key) + ": this field is reserved in requests of webhooks");
   }
 }
 

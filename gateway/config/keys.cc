@@ -283,7 +283,8 @@ void visit(Keys& keys, WebhookTarget& webhook) {
                    "Stands before the name of each channel, to keep those of services apart."},
                   webhook.channel_prefix, Syntax::words);
       });
-  keys.number({"response_timeout", "Time for one request and its whole response."},
+  keys.number({"response_timeout",
+               "Time for one request and its whole response, once there is a connection."},
               webhook.response_timeout_ms, duration);
 }
 

@@ -548,6 +548,27 @@ TEST_CASE("a client that vanishes") {
   CHECK(scene.done);
 }
 
+TEST_CASE("a service that fails behind a client that has gone still hears of that, alone") {
+  for (const bool late : {false, true}) {
+    CAPTURE(late);
+    WebhookScene scene;
+    scene.open_with();
+    scene.say("a");
+    scene.next();
+    scene.say("b");
+    scene.vanish();
+    if (late) {
+      scene.pass(31'000);
+    } else {
+      scene.answer_status(500);
+    }
+    CHECK(scene.next().body == "DISCONNECT\r\n");
+    CHECK_FALSE(scene.done);
+    scene.answer_status(500);
+    CHECK(scene.done);
+  }
+}
+
 TEST_CASE("a client that vanishes while the backend decides") {
   for (const bool refused : {false, true}) {
     WebhookScene scene;
@@ -667,6 +688,8 @@ TEST_CASE("a backend that has gone is tried five times more") {
   }
   scene.loop.run_until([&] { return scene.socket.ending.has_value(); });
   CHECK(ending(scene) == "1014 'backend failed'");
+  scene.leave(1014);
+  CHECK(scene.done);  // who is not there is told nothing
 }
 
 TEST_CASE("a request that was sent is not repeated") {
@@ -706,6 +729,7 @@ TEST_CASE("a service that was late, or wrong, hears that its client has gone, an
     scene.say("behind it");
     scene.pass(31'000);
     CHECK(ending(scene) == "1014 'backend failed'");
+    CHECK(scene.upstream->counters().request_failures.get() == 1);
     scene.pass(21'000);
     scene.settle();
     CHECK(scene.requests.empty());  // no poll either
@@ -784,6 +808,20 @@ TEST_CASE("what a request and its answer take is seen by those who evict") {
   scene.last->send("HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n" + std::string(50'000, 'x'));
   scene.settle();
   CHECK(scene.bridge->held_bytes() >= 250'000);
+}
+
+TEST_CASE("a client that is evicted while its close waits is not forgotten either") {
+  WebhookScene scene;
+  scene.open_with();
+  scene.say("a");
+  scene.next();
+  scene.answer_status(500);
+  CHECK(ending(scene) == "1011 'backend failed'");
+  scene.bridge->cut();
+  scene.vanish();
+  CHECK(scene.next().body == "DISCONNECT\r\n");
+  scene.answer("");
+  CHECK(scene.done);
 }
 
 TEST_CASE("a message of any size reaches the backend on a new connection, too") {

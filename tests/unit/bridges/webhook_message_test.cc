@@ -197,6 +197,20 @@ TEST_CASE("a client that vanishes, open or not") {
   }
 }
 
+TEST_CASE("a service that fails behind a client that has gone still hears of that, alone") {
+  MessageScene scene;
+  scene.open_with();
+  scene.say("a");
+  scene.say("b");
+  scene.next();
+  scene.vanish();
+  scene.answer_status(500);
+  CHECK(scene.next().field("Sluice-Event") == "close");
+  CHECK_FALSE(scene.done);
+  scene.answer_status(500);
+  CHECK(scene.done);
+}
+
 TEST_CASE("a backend that is not there") {
   {
     MessageScene scene;
