@@ -27,6 +27,13 @@ int pending_error(int fd) {
   return error;
 }
 
+// What connect() answers when no port is left, it also answers where there is no address to come
+// from, as without IPv6. Datagrams need the address as well, but none of TCP's ports.
+bool has_source_address(const Address& dialled) {
+  const Fd fd(::socket(dialled.family(), SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  return ::connect(fd.get(), dialled.raw(), dialled.raw_size()) == 0 || errno != EADDRNOTAVAIL;
+}
+
 }  // namespace
 
 Dialer::Dialer(uv::Loop& loop, IoBuffers& buffers, std::vector<Address> addresses,
@@ -116,7 +123,11 @@ std::string Dialer::address() const {
 }
 
 void Dialer::note(int error) {
-  trouble_ = {failure_of(error), fail_errno("connect to " + address(), error).value()};
+  // Whatever the others say, the one that could not be tried may be well.
+  if (trouble_ && trouble_->failure == Failure::out_of_ports) return;
+  const bool no_port = error == EADDRNOTAVAIL && has_source_address(addresses_[tried_ - 1]);
+  trouble_ = {no_port ? Failure::out_of_ports : failure_of(error),
+              fail_errno("connect to " + address(), error).value()};
 }
 
 Dialer::Failure Dialer::failure_of(int error) {

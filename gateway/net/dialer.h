@@ -21,7 +21,12 @@ namespace sluice::net {
 
 class Dialer final : private uv::Poll::Owner, private Transport::Owner {
  public:
-  enum class Failure { refused, unreachable, reset, tls, out_of_descriptors };
+  // The last two are our own shortage and say nothing of the server: no descriptor or memory, which
+  // every address needs, and no port to connect from, of which another address may have some left.
+  enum class Failure { refused, unreachable, reset, tls, out_of_descriptors, out_of_ports };
+  static bool is_own_shortage(Failure failure) {
+    return failure == Failure::out_of_descriptors || failure == Failure::out_of_ports;
+  }
 
   class Owner {
    public:

@@ -117,7 +117,7 @@ class Health final : private net::Dialer::Owner, private net::Transport::Owner {
 
  private:
   struct Verdict {
-    bool healthy;
+    std::optional<bool> healthy;  // none: it could not be asked
     std::string why;
   };
 
@@ -162,7 +162,8 @@ class Health final : private net::Dialer::Owner, private net::Transport::Owner {
     return endpoint_.host().empty() ? "localhost" : endpoint_.name();
   }
 
-  void on_dial_failed(net::Dialer::Failure, const Error& error) override {
+  void on_dial_failed(net::Dialer::Failure failure, const Error& error) override {
+    if (net::Dialer::is_own_shortage(failure)) return decide({}, error.message);
     decide(false, error.message);
   }
 
@@ -189,7 +190,7 @@ class Health final : private net::Dialer::Owner, private net::Transport::Owner {
   void on_failure(net::FailureKind, const Error& error) override { decide(false, error.message); }
 
   // The first word counts. What follows is for the timer: this may be the dialer's own event.
-  void decide(bool healthy, std::string why) {
+  void decide(std::optional<bool> healthy, std::string why) {
     if (verdict_) return;
     verdict_ = {healthy, std::move(why)};
     if (transport_) transport_->read(false);
@@ -202,15 +203,25 @@ class Health final : private net::Dialer::Owner, private net::Transport::Owner {
     answer_.clear();
     asking_ = false;
     const Verdict verdict = *std::exchange(verdict_, {});
-    if (upstream_->report_check(endpoint_, verdict.healthy)) tell(verdict);
+    note_shortage(verdict);
+    if (verdict.healthy && upstream_->report_check(endpoint_, *verdict.healthy)) tell(verdict);
     upstream_.reset();
     const std::uint64_t spent_ms = setting_.loop.now_ms() - asked_ms_;
     timer_.start(rules_.interval_ms > spent_ms ? rules_.interval_ms - spent_ms : 1);
   }
 
+  // Once, however long it lasts.
+  void note_shortage(const Verdict& verdict) {
+    const bool short_now = !verdict.healthy;
+    if (std::exchange(short_, short_now) || !short_now) return;
+    log::warning(
+        "upstream endpoint not checked",
+        {{"upstream", upstream_->name()}, {"endpoint", endpoint_.name()}, {"why", verdict.why}});
+  }
+
   void tell(const Verdict& verdict) const {
-    const auto level = verdict.healthy ? log::Level::info : log::Level::warning;
-    log::event(level, verdict.healthy ? up_event : down_event,
+    const bool up = *verdict.healthy;
+    log::event(up ? log::Level::info : log::Level::warning, up ? up_event : down_event,
                {{"upstream", upstream_->name()},
                 {"endpoint", endpoint_.name()},
                 {"cause", "health"},
@@ -225,6 +236,7 @@ class Health final : private net::Dialer::Owner, private net::Transport::Owner {
   bool asking_ = false;
   std::uint64_t asked_ms_ = 0;
   std::optional<Verdict> verdict_;
+  bool short_ = false;  // of descriptors or ports, at the last probe
   std::string answer_;  // its first bytes
   uv::Timer timer_;
   std::unique_ptr<net::Dialer> dialer_;

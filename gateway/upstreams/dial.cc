@@ -22,6 +22,7 @@ ConnectFailure reason_of(net::Dialer::Failure failure) {
     case net::Dialer::Failure::tls:
       return ConnectFailure::tls;
     case net::Dialer::Failure::out_of_descriptors:
+    case net::Dialer::Failure::out_of_ports:
       return ConnectFailure::descriptors;
   }
   return ConnectFailure::unreachable;
@@ -60,7 +61,7 @@ void Dial::on_turn_end() {
   dialer_.reset();
   if (state_ == State::starting) return begin_attempt();
   if (state_ != State::failing) return;
-  if (last_failure_->reason == ConnectFailure::descriptors) return fail(*last_failure_);
+  if (hopeless_) return fail(*last_failure_);
   begin_attempt();
 }
 
@@ -108,6 +109,8 @@ void Dial::on_dialled(std::unique_ptr<net::Transport> transport) {
 }
 
 void Dial::on_dial_failed(net::Dialer::Failure failure, const Error& error) {
+  // Another endpoint would need a descriptor too.
+  hopeless_ = failure == net::Dialer::Failure::out_of_descriptors;
   fail_attempt(reason_of(failure), error.message);
 }
 

@@ -92,6 +92,7 @@ class Dial final : public Turn::Mortal,
   std::uint32_t attempts_ = 0;
   std::vector<const Endpoint*> tried_;
   std::optional<DialFailure> last_failure_;
+  bool hopeless_ = false;  // no other attempt would fare better
   // Of the present attempt; before it, the place that the caller has taken.
   Lease lease_;
   std::uint64_t attempt_deadline_ms_ = 0;

@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "support/certificate.h"
+#include "support/own_network.h"
 #include "support/stream.h"
 
 using namespace sluice;
@@ -453,6 +454,30 @@ TEST_CASE("dialer: a connection of a socket to itself is none") {
   dialling.dial(std::vector<net::Address>(33'000, *dead));
   REQUIRE(dialling.failure.has_value());
   CHECK(*dialling.failure == Failure::refused);
+}
+
+TEST_CASE("dialer: without a port to connect from it is our own shortage, and only there") {
+  in_own_network("40000 40000", [] {
+    const Listening one("127.0.0.1:5000");
+    const Listening two("127.0.0.2:5000");
+    const Listening dead("127.0.0.3:5000", nobody_listens);
+    const auto outcome = [](std::vector<net::Address> addresses) {
+      Dialling dialling;
+      dialling.dial(std::move(addresses));
+      return std::pair(dialling.failure, dialling.why);
+    };
+    Dialling first;
+    first.dial({one.address()});
+    if (first.transport == nullptr) return "the first: " + first.why;
+    const auto [failure, why] = outcome({one.address()});
+    if (failure != Failure::out_of_ports) return "the second: " + why;
+    if (outcome({one.address(), two.address()}).first) return "another address: " + why;
+    const auto refused = outcome({one.address(), dead.address()});
+    if (refused.first != Failure::out_of_ports) return "behind it: " + refused.second;
+    const auto strange = outcome({*net::Address::parse("[::1]:5000")});
+    if (strange.first != Failure::unreachable) return "IPv6 is off: " + strange.second;
+    return std::string();
+  });
 }
 
 TEST_CASE("dialer: the prologue is the first that the server hears, in the clear") {

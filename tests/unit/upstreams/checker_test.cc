@@ -353,6 +353,26 @@ TEST_CASE("checker: a name without an address is a failed check") {
   CHECK(scene.ready == 1);
 }
 
+TEST_CASE("checker: without descriptors nothing is said of an endpoint") {
+  Server server;
+  Scene scene;
+  scene.config.endpoints = {{server.address()}};
+  scene.config.health_check = quick();
+  scene.config.health_check->unhealthy_threshold = 1;
+  scene.start();
+  int accepted = -1;
+  const auto is_asked = [&] { return (accepted = server.accept_now()) >= 0; };
+  scene.loop.run_until(is_asked);
+  ::close(accepted);
+  {
+    const NoDescriptors none;
+    scene.loop.run_for(30);
+  }
+  scene.loop.run_until(is_asked);
+  ::close(accepted);
+  CHECK(scene.upstream->counters().ejections_health.get() == 0);
+}
+
 TEST_CASE("checker: the end of an ejection is shown without anybody asking") {
   Scene scene;
   scene.config.endpoints = {{"127.0.0.1:80"}, {"127.0.0.2:80"}};
