@@ -2,6 +2,7 @@
 
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <utility>
 
@@ -9,6 +10,9 @@
 
 namespace sluice::net {
 namespace {
+
+// A round trip to the other side of the world, and more.
+constexpr std::uint64_t address_ms_min = 500;
 
 // A dead server's port may be the very one that the kernel gives us to connect from: TCP then
 // connects the socket to itself, with nobody there.
@@ -60,6 +64,22 @@ void Dialer::try_next() {
     if (trouble_->failure == Failure::out_of_descriptors) break;
   }
   tell_soon();
+}
+
+bool Dialer::is_waiting_with_others_left() const {
+  return poll_ && tried_ < addresses_.size();
+}
+
+std::uint64_t Dialer::share_ms(std::uint64_t left_ms) const {
+  if (!is_waiting_with_others_left()) return left_ms;
+  const std::uint64_t fair_ms = left_ms / (addresses_.size() - tried_ + 1);
+  return std::min(left_ms, std::max(fair_ms, address_ms_min));
+}
+
+void Dialer::try_another() {
+  if (!is_waiting_with_others_left()) return;
+  give_up_socket();
+  try_next();
 }
 
 // Returns whether the loop will tell how it went.

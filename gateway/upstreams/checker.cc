@@ -123,6 +123,10 @@ class Health final : private net::Dialer::Owner, private net::Transport::Owner {
 
   void on_time() {
     if (!asking_) return ask();
+    if (!verdict_ && left_ms() > 0) {
+      dialer_->try_another();
+      return timer_.start(dialer_->share_ms(left_ms()));
+    }
     if (!verdict_)
       verdict_ = {false, "no answer after " + std::to_string(rules_.timeout_ms) + " ms"};
     conclude();
@@ -137,11 +141,16 @@ class Health final : private net::Dialer::Owner, private net::Transport::Owner {
     asking_ = true;
     asked_ms_ = setting_.loop.now_ms();
     if (addresses.empty()) return decide(false, "the name has no address");
-    timer_.start(rules_.timeout_ms);
     net::Dialer::Owner& itself = *this;
     dialer_ = std::make_unique<net::Dialer>(setting_.loop, setting_.buffers, std::move(addresses),
                                             upstream_->tls(), upstream_->server_name(endpoint_), "",
                                             itself);
+    timer_.start(dialer_->share_ms(rules_.timeout_ms));
+  }
+
+  std::uint64_t left_ms() const {
+    const std::uint64_t spent_ms = setting_.loop.now_ms() - asked_ms_;
+    return rules_.timeout_ms - std::min(rules_.timeout_ms, spent_ms);
   }
 
   void on_dialled(std::unique_ptr<net::Transport> transport) override {

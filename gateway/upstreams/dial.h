@@ -75,6 +75,7 @@ class Dial final : public Turn::Mortal,
   void begin_attempt();
   void await_address();
   void connect(std::vector<net::Address> addresses);
+  void allot_time();
   void fail_attempt(metrics::ConnectFailure reason, const std::string& why);
   void pause();
   void refuse(Upstream::NoEndpoint none);

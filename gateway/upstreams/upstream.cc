@@ -165,14 +165,29 @@ std::vector<net::Address> Endpoint::addresses_in_turn() {
   const std::lock_guard lock(mutex_);
   std::vector<net::Address> turned = addresses_;
   if (turned.size() < 2) return turned;
-  const std::size_t first = connects_++ % turned.size();
-  std::rotate(turned.begin(), turned.begin() + static_cast<std::ptrdiff_t>(first), turned.end());
+  const auto good_end = turned.end() - static_cast<std::ptrdiff_t>(failed_);
+  const std::size_t first = connects_++ % (turned.size() - failed_);
+  std::rotate(turned.begin(), turned.begin() + static_cast<std::ptrdiff_t>(first), good_end);
   return turned;
+}
+
+void Endpoint::put_last(std::span<const net::Address> failed) {
+  if (failed.empty()) return;
+  const std::lock_guard lock(mutex_);
+  for (const net::Address& address : failed) {
+    const auto good_end = addresses_.end() - static_cast<std::ptrdiff_t>(failed_);
+    const auto found = std::find(addresses_.begin(), good_end, address);
+    if (found == good_end) continue;
+    std::rotate(found, found + 1, addresses_.end());
+    ++failed_;
+  }
+  if (failed_ == addresses_.size()) failed_ = 0;  // none is better than the others
 }
 
 void Endpoint::set_addresses(std::vector<net::Address> addresses) {
   const std::lock_guard lock(mutex_);
   addresses_ = std::move(addresses);
+  failed_ = 0;
   resolve_error_.clear();
   resolved_.store(!addresses_.empty(), std::memory_order_relaxed);
 }

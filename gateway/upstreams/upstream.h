@@ -41,6 +41,8 @@ class Endpoint {
   std::vector<net::Address> addresses() const;
   // The same, each time with another one first: whoever connects takes them in turn.
   std::vector<net::Address> addresses_in_turn();
+  // These have failed: they come behind the others, until the next answer of the resolver.
+  void put_last(std::span<const net::Address> failed);
   void set_addresses(std::vector<net::Address> addresses);
   bool has_address(const net::Address& address) const;
   bool needs_resolving() const { return needs_resolving_; }
@@ -63,6 +65,7 @@ class Endpoint {
 
   mutable std::mutex mutex_;
   std::vector<net::Address> addresses_;  // guarded by mutex_
+  std::size_t failed_ = 0;               // guarded by mutex_; of addresses_, the last ones
   std::size_t connects_ = 0;             // guarded by mutex_
   std::string resolve_error_;            // guarded by mutex_
   std::atomic<bool> resolved_{false};    // addresses_ is not empty

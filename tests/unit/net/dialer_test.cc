@@ -456,6 +456,46 @@ TEST_CASE("dialer: a connection of a socket to itself is none") {
   CHECK(*dialling.failure == Failure::refused);
 }
 
+TEST_CASE("dialer: an address that does not answer has its share of the time, and is given up") {
+  const Dropping silent;
+  const Listening dead("127.0.0.1:0", nobody_listens);
+  const Listening listening;
+  Dialling dialling;
+  dialling.start({dead.address(), silent.address(), listening.address(), dead.address()});
+  dialling.loop.run_until([&] { return dialling.dialer->tried().size() == 2; });
+  CHECK(dialling.dialer->share_ms(6'000) == 2'000);
+  CHECK(dialling.dialer->share_ms(900) == 500);  // whatever is left for the others
+  CHECK(dialling.dialer->share_ms(300) == 300);
+  dialling.dialer->try_another();
+  dialling.loop.run_until([&] { return dialling.told > 0; });
+  REQUIRE(dialling.transport != nullptr);
+  CHECK(dialling.transport->peer_address()->to_string() == listening.address().to_string());
+  CHECK(dialling.dialer->tried().size() == 3);
+  CHECK(dialling.dialer->tried()[2] == listening.address());
+}
+
+TEST_CASE("dialer: the last address, and one that has answered, have all of the time") {
+  const Dropping silent;
+  const Listening listening;
+  Dialling last;
+  last.start({silent.address()});
+  CHECK(last.dialer->share_ms(6'000) == 6'000);
+  last.dialer->try_another();
+  last.loop.run_for(5);
+  CHECK(last.told == 0);
+
+  Dialling answered;
+  answered.start({listening.address(), silent.address()}, {.tls = trusting(certificates().one)});
+  ClientEnd server(listening.accept());
+  answered.loop.run_until([&] {  // its first message has come
+    char byte = 0;
+    return ::recv(server.fd(), &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 1;
+  });
+  CHECK(answered.dialer->share_ms(6'000) == 6'000);
+  answered.dialer->try_another();
+  CHECK(answered.dialer->tried().size() == 1);
+}
+
 TEST_CASE("dialer: without a port to connect from it is our own shortage, and only there") {
   in_own_network("40000 40000", [] {
     const Listening one("127.0.0.1:5000");

@@ -353,6 +353,21 @@ TEST_CASE("checker: a name without an address is a failed check") {
   CHECK(scene.ready == 1);
 }
 
+TEST_CASE("checker: an address that does not answer leaves time for the others") {
+  const Dropping silent;
+  const Server server;
+  Scene scene;
+  scene.config.endpoints = {{"no..name:80"}};
+  scene.config.health_check = quick();
+  scene.config.health_check->timeout_ms = 800;
+  scene.config.health_check->healthy_threshold = 1;
+  scene.upstream = Upstream::create("up", scene.config).value();
+  scene.at(0).set_addresses({silent.address(), *net::Address::parse(server.address())});
+  for (int i = 0; i < 3; ++i) scene.upstream->report_check(scene.at(0), false);
+  scene.start();
+  scene.run_until_up(true);
+}
+
 TEST_CASE("checker: without descriptors nothing is said of an endpoint") {
   Server server;
   Scene scene;

@@ -290,11 +290,34 @@ TEST_CASE("dial: an attempt that follows one which took too long begins with the
   scene.loop.run_for(20);
   const Fd first(silent.accept_now());
   CHECK(first.get() >= 0);
+  scene.at(0).addresses_in_turn();  // somebody else's attempt
   scene.pass(1'400);
   scene.loop.run_for(20);
   CHECK(silent.accept_now() < 0);
   const Fd second(other.accept_now());
   CHECK(second.get() >= 0);
+}
+
+TEST_CASE("dial: an address that does not answer leaves time for the others, and comes last then") {
+  const Dropping silent;
+  const Server server;
+  Scene scene({"backend:80"});
+  scene.config.connect_timeout_ms = 2'000;
+  scene.upstream = Upstream::create("up", scene.config).value();
+  scene.at(0).set_addresses({silent.address(), *net::Address::parse(server.address())});
+  scene.start();
+  scene.loop.run_for(5);
+  scene.pass(900);
+  CHECK_FALSE(scene.told());
+  scene.pass(200);
+  for (int i = 0; i < 4; ++i) {
+    scene.run();  // no time passes
+    REQUIRE(scene.outcome);
+    CHECK(scene.outcome->transport->peer_address()->to_string() == server.address());
+    scene.outcome.reset();
+    scene.start();
+  }
+  CHECK(scene.retries() == 0);
 }
 
 TEST_CASE("dial: a name that is not known yet is waited for") {

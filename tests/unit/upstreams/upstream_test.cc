@@ -124,6 +124,37 @@ TEST_CASE("addresses: literals and localhost need no resolver, names do") {
   }
 }
 
+TEST_CASE("addresses: those of a name are taken in turn, and those that have failed come last") {
+  config::Upstream config;
+  config.endpoints = {{"backend:80"}};
+  const auto upstream = Upstream::create("backend", config).value();
+  Endpoint& endpoint = *upstream->endpoints()[0];
+  const auto address = [](int i) {
+    return *net::Address::parse("10.0.0." + std::to_string(i) + ":80");
+  };
+  const auto order = [&] {
+    std::string all;
+    for (const auto& each : endpoint.addresses_in_turn()) all += each.to_string()[7];
+    return all;
+  };
+  const std::vector all = {address(1), address(2), address(3)};
+  endpoint.set_addresses(all);
+  CHECK(order() == "123");
+  CHECK(order() == "231");
+  endpoint.put_last(std::vector{address(2), address(9)});
+  endpoint.put_last(std::vector{address(2)});
+  CHECK(order() == "132");
+  CHECK(order() == "312");
+  endpoint.put_last(std::vector{address(1)});
+  CHECK(order() == "321");
+  CHECK(order() == "321");
+  endpoint.put_last(std::vector{address(3)});  // now all have
+  CHECK(order() == "213");
+  endpoint.put_last(std::vector{address(1), address(2)});
+  endpoint.set_addresses(all);
+  CHECK(order() == "231");
+}
+
 TEST_CASE("addresses: what is no address is refused with a reason") {
   for (const char* address :
        {"", "backend", "backend:", "backend:0", "backend:65536", "backend:80x", ":80", "::1:80",
