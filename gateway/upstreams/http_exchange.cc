@@ -203,6 +203,7 @@ struct HttpExchange::State final : private Turn::Entry,
     transport_ = std::move(connection.transport);
     lease_ = std::move(connection.lease);
     endpoint_ = lease_.endpoint();
+    user_timeout_ms_ = connection.user_timeout_ms;
     taken_before_ = transport_->taken_bytes();
     phase_ = Phase::awaiting;
     parser_.expect(request_.method);
@@ -355,7 +356,17 @@ struct HttpExchange::State final : private Turn::Entry,
     if (is_over() || phase_ == Phase::upgraded) return;
     // If something is left, the owner has called pause().
     input_.assign(bytes.begin(), bytes.end());
-    if (stream_ended_ && !paused_) end_of_stream();
+    if (stream_ended_ && !paused_) return end_of_stream();
+    if (phase_ == Phase::receiving) watch_kernel();
+  }
+
+  // No deadline holds for what is left of a response: it may be a stream of events. Most come whole
+  // and never need it.
+  void watch_kernel() {
+    if (std::exchange(user_timeout_ms_, request_.user_timeout_ms) == request_.user_timeout_ms) {
+      return;
+    }
+    transport_->set_user_timeout(context_.wheel, request_.user_timeout_ms);
   }
 
   void read_head(Bytes& bytes) {
@@ -414,7 +425,7 @@ struct HttpExchange::State final : private Turn::Entry,
                           !broken_ && request_sent() && body_left_ == 0;
     end();
     if (reusable) {
-      pool_.give_back(upstream_, {std::move(transport_), std::move(lease_)},
+      pool_.give_back(upstream_, {std::move(transport_), std::move(lease_), user_timeout_ms_},
                       keep_alive_timeout_ms(head));
     } else {
       close();
@@ -477,6 +488,7 @@ struct HttpExchange::State final : private Turn::Entry,
   bool answered_ = false;      // something has come on it
   bool stream_ended_ = false;  // it said that no more comes
   std::optional<std::string> broken_;
+  std::uint64_t user_timeout_ms_ = 0;  // as the transport has it
   const Endpoint* endpoint_ = nullptr;
 
   // The request.
