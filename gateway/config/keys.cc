@@ -95,7 +95,8 @@ void visit(Keys& keys, Buffers& buffers) {
       {"limit",
        "No client's `bufferedAmount` goes over this by more than one message: a client that "
        "would is closed with 1013 (`pause`, `close`). 16 times `high_watermark` unless "
-       "given."},
+       "given. `tcp` and `http` routes do not come so far: over `high_watermark` they do not "
+       "read their upstream."},
       buffers.limit_bytes, buffer_size);
 }
 
