@@ -401,7 +401,7 @@ void visit_health(Keys& keys, Upstream& upstream) {
   keys.section({"outlier_detection", "Learns from connections that fail."},
                [&] { visit(keys, upstream.outlier_detection); });
   keys.choice_of({"on_endpoint_down",
-                  "What happens to the clients of an endpoint that fails its health checks: their "
+                  "What happens to the clients of an endpoint that fails its `health_check`: their "
                   "WebSockets, and responses that have begun."},
                  upstream.on_endpoint_down, {"keep", "close"});
   keys.number(

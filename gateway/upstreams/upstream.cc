@@ -447,7 +447,6 @@ void Upstream::report_failure(Endpoint& endpoint, ConnectFailure failure) {
                 {"why", std::to_string(in_row) +
                             " failures to connect in a row, the last: " + metrics::label(failure)},
                 {"ejected_ms", ejected_ms}});
-  tell_down(endpoint);
 }
 
 bool Upstream::may_eject(const Endpoint& endpoint, std::uint64_t now_ms) const {
@@ -496,7 +495,7 @@ void Upstream::end_ejections() {
   log_back(back);
 }
 
-// Those whose ejection is over.
+// Ends the ejections that are over; those that are up with that.
 Upstream::Candidates Upstream::take_back(std::uint64_t now_ms) {
   Candidates back;
   if (next_ejection_end_ms_ == 0 || now_ms < next_ejection_end_ms_) return back;
@@ -513,7 +512,7 @@ Upstream::Candidates Upstream::take_back(std::uint64_t now_ms) {
     endpoint->failures_in_row_ = 0;
     endpoint->slow_from_ms_ = until_ms;
     show(*endpoint, now_ms);
-    back.push_back(endpoint.get());
+    if (endpoint->healthy_) back.push_back(endpoint.get());
   }
   return back;
 }
@@ -521,6 +520,7 @@ Upstream::Candidates Upstream::take_back(std::uint64_t now_ms) {
 bool Upstream::report_check(Endpoint& endpoint, bool healthy) {
   const config::HealthCheck rules = config_.health_check.value_or(config::HealthCheck{});
   const std::uint64_t now_ms = clock_();
+  bool up = false;
   {
     const std::lock_guard lock(mutex_);
     if (healthy == endpoint.healthy_) {
@@ -533,8 +533,9 @@ bool Upstream::report_check(Endpoint& endpoint, bool healthy) {
     endpoint.healthy_ = healthy;
     if (healthy) endpoint.slow_from_ms_ = now_ms;
     show(endpoint, now_ms);
+    up = is_up_at(endpoint, now_ms);
   }
-  if (healthy) return true;
+  if (healthy) return up;
   counters_->ejections_health.add();
   tell_down(endpoint);
   return true;

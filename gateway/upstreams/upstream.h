@@ -135,17 +135,18 @@ class Upstream : public std::enable_shared_from_this<Upstream> {
   // What connections and requests tell of an endpoint: consecutive failures eject it. Both count.
   void report_success(Endpoint& endpoint, std::uint64_t connect_us);
   void report_failure(Endpoint& endpoint, metrics::ConnectFailure failure);
-  // What the health checker tells. Returns whether the endpoint has just become healthy or
-  // unhealthy.
+  // What the health checker tells. Returns whether the endpoint has just become unhealthy, or come
+  // up: one that is healthy again, but ejected, comes up with the end of that.
   bool report_check(Endpoint& endpoint, bool healthy);
   bool is_up(const Endpoint& endpoint) const;  // healthy and not ejected
   // Ends the ejections that are over. pick() does it too; this is for upstreams nobody asks for, so
   // that their metrics and slow starts are right.
   void end_ejections();
 
-  // Called on the thread that found an endpoint down, if config().on_endpoint_down is close: a
-  // worker subscribes and posts to its own loop. Returns a number for unsubscribe(), after which
-  // it is not called any more. It must not subscribe or unsubscribe itself.
+  // Called on the thread that found an endpoint unhealthy, if config().on_endpoint_down is close: a
+  // worker subscribes and posts to its own loop. Not for an ejection: that connections fail is a
+  // guess, and those that stand say otherwise. Returns a number for unsubscribe(), after which it
+  // is not called any more. It must not subscribe or unsubscribe itself.
   using OnDown = std::function<void(const Endpoint&)>;
   std::uint64_t subscribe(OnDown on_down);
   void unsubscribe(std::uint64_t subscription);

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "support/log_lines.h"
 #include "unit/upstreams/scene.h"
 
 using namespace sluice;
@@ -379,10 +380,12 @@ TEST_CASE("checker: without descriptors nothing is said of an endpoint") {
   const auto is_asked = [&] { return (accepted = server.accept_now()) >= 0; };
   scene.loop.run_until(is_asked);
   ::close(accepted);
+  LogLines log;
   {
     const NoDescriptors none;
     scene.loop.run_for(30);
   }
+  CHECK(count_of(log.stop(), "upstream endpoint not checked") == 1);
   scene.loop.run_until(is_asked);
   ::close(accepted);
   CHECK(scene.upstream->counters().ejections_health.get() == 0);

@@ -9,6 +9,8 @@
 #include <thread>
 #include <vector>
 
+#include "support/log_lines.h"
+
 using namespace sluice;
 using namespace sluice::upstreams;
 using metrics::ConnectFailure;
@@ -649,8 +651,44 @@ TEST_CASE("on_endpoint_down: close tells the subscribers, once for each time") {
   for (int i = 0; i < 5; ++i) scene.upstream->report_check(scene.at(0), true);
   told.clear();
   scene.upstream->unsubscribe(first);
-  scene.fail(1, 7);
+  for (int i = 0; i < 5; ++i) scene.upstream->report_check(scene.at(1), false);
   CHECK(told == "second1 ");
+}
+
+TEST_CASE("on_endpoint_down: close leaves those of an ejected endpoint alone") {
+  config::Upstream config = with_health_check(with_weights({1, 1}));
+  config.on_endpoint_down = config::OnEndpointDown::close;
+  Scene scene(config);
+  int told = 0;
+  scene.upstream->subscribe([&](const Endpoint&) { ++told; });
+  scene.fail(1, 7);
+  CHECK_FALSE(scene.upstream->is_up(scene.at(1)));
+  CHECK(told == 0);
+}
+
+TEST_CASE("an endpoint that is healthy again and ejected is not said to be up, but at the end") {
+  Scene scene(with_health_check(with_weights({1, 1})));
+  scene.fail(0, 5);
+  for (int i = 0; i < 3; ++i) scene.upstream->report_check(scene.at(0), false);
+  test::LogLines log;
+  bool told = false;
+  for (int i = 0; i < 3; ++i) told = scene.upstream->report_check(scene.at(0), true) || told;
+  scene.now_ms += 60'000;
+  scene.upstream->end_ejections();
+  CHECK(test::count_of(log.stop(), "upstream endpoint up") == 1);
+  CHECK_FALSE(told);
+}
+
+TEST_CASE("an endpoint whose ejection is over and that fails its checks is not said to be up") {
+  Scene scene(with_health_check(with_weights({1, 1})));
+  scene.fail(0, 5);
+  for (int i = 0; i < 3; ++i) scene.upstream->report_check(scene.at(0), false);
+  test::LogLines log;
+  scene.now_ms += 60'000;
+  scene.upstream->end_ejections();
+  CHECK(log.stop() == "");
+  CHECK_FALSE(scene.upstream->report_check(scene.at(0), true));
+  CHECK(scene.upstream->report_check(scene.at(0), true));
 }
 
 TEST_CASE("on_endpoint_down: keep tells nobody") {
