@@ -146,6 +146,8 @@ void Dialer::note(int error) {
   // Whatever the others say, the one that could not be tried may be well.
   if (trouble_ && trouble_->failure == Failure::out_of_ports) return;
   const bool no_port = error == EADDRNOTAVAIL && has_source_address(addresses_[tried_ - 1]);
+  // Without IPv6 an IPv6 address says less than the one before it: localhost has both.
+  if (trouble_ && error == EADDRNOTAVAIL && !no_port) return;
   trouble_ = {no_port ? Failure::out_of_ports : failure_of(error),
               fail_errno("connect to " + address(), error).value()};
 }

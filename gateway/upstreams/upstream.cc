@@ -164,7 +164,7 @@ std::vector<net::Address> Endpoint::addresses() const {
 std::vector<net::Address> Endpoint::addresses_in_turn() {
   const std::lock_guard lock(mutex_);
   std::vector<net::Address> turned = addresses_;
-  if (turned.size() < 2) return turned;
+  if (turned.size() < 2 || !needs_resolving_) return turned;
   const auto good_end = turned.end() - static_cast<std::ptrdiff_t>(failed_);
   const std::size_t first = connects_++ % (turned.size() - failed_);
   std::rotate(turned.begin(), turned.begin() + static_cast<std::ptrdiff_t>(first), good_end);
@@ -172,7 +172,7 @@ std::vector<net::Address> Endpoint::addresses_in_turn() {
 }
 
 void Endpoint::put_last(std::span<const net::Address> failed) {
-  if (failed.empty()) return;
+  if (failed.empty() || !needs_resolving_) return;
   const std::lock_guard lock(mutex_);
   for (const net::Address& address : failed) {
     const auto good_end = addresses_.end() - static_cast<std::ptrdiff_t>(failed_);

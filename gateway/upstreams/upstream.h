@@ -39,7 +39,8 @@ class Endpoint {
 
   // The last good answer of the resolver; empty if there was none yet.
   std::vector<net::Address> addresses() const;
-  // The same, each time with another one first: whoever connects takes them in turn.
+  // The same, each time with another one first: whoever connects takes them in turn. But the second
+  // one of localhost, which no resolver has named, is for want of the first.
   std::vector<net::Address> addresses_in_turn();
   // These have failed: they come behind the others, until the next answer of the resolver.
   void put_last(std::span<const net::Address> failed);

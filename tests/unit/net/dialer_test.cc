@@ -496,7 +496,7 @@ TEST_CASE("dialer: the last address, and one that has answered, have all of the 
   CHECK(answered.dialer->tried().size() == 1);
 }
 
-TEST_CASE("dialer: without a port to connect from it is our own shortage, and only there") {
+TEST_CASE("dialer: without a port to connect from it is our own shortage, and only then") {
   in_own_network("40000 40000", [] {
     const Listening one("127.0.0.1:5000");
     const Listening two("127.0.0.2:5000");
@@ -516,6 +516,8 @@ TEST_CASE("dialer: without a port to connect from it is our own shortage, and on
     if (refused.first != Failure::out_of_ports) return "behind it: " + refused.second;
     const auto strange = outcome({*net::Address::parse("[::1]:5000")});
     if (strange.first != Failure::unreachable) return "IPv6 is off: " + strange.second;
+    const auto both = outcome({dead.address(), *net::Address::parse("[::1]:5000")});
+    if (both.first != Failure::refused) return "it is off, and IPv4: " + both.second;
     return std::string();
   });
 }

@@ -157,6 +157,19 @@ TEST_CASE("addresses: those of a name are taken in turn, and those that have fai
   CHECK(order() == "231");
 }
 
+TEST_CASE("addresses: localhost is 127.0.0.1 first, whatever has failed") {
+  config::Upstream config;
+  config.endpoints = {{"localhost:80"}};
+  const auto upstream = Upstream::create("backend", config).value();
+  Endpoint& endpoint = *upstream->endpoints()[0];
+  for (int i = 0; i < 3; ++i) {
+    const auto addresses = endpoint.addresses_in_turn();
+    REQUIRE(addresses.size() == 2);
+    CHECK(addresses[0].to_string() == "127.0.0.1:80");
+    endpoint.put_last(std::span(addresses).first(1));
+  }
+}
+
 TEST_CASE("addresses: what is no address is refused with a reason") {
   for (const char* address :
        {"", "backend", "backend:", "backend:0", "backend:65536", "backend:80x", ":80", "::1:80",
