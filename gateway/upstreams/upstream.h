@@ -92,6 +92,7 @@ class Lease {
   Lease& operator=(Lease&& other) noexcept;
 
   Endpoint* endpoint() const { return endpoint_; }  // null: empty
+  const Upstream* upstream() const { return upstream_.get(); }
   void release();
 
  private:
