@@ -472,6 +472,9 @@ bool Session::held_back(MessageType type, Bytes payload) {
     case config::SlowConsumer::close:
       break;
   }
+  // A relay stops by itself at the high watermark. What comes yet is the rest of what it has read,
+  // which may be several records of TLS.
+  if (context_.settings.streams) return false;
   if (buffered_amount() <= context_.settings.buffers.limit_bytes) return false;
   count_rejection(context_.counters, Limit::buffer);
   context_.counters.slow_consumer_closes.add();

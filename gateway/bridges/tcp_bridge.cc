@@ -158,6 +158,7 @@ void TcpBridge::on_open(const UpgradeRequest& request) {
     return socket_->reject_with(http::refusal(404, "unknown token"), HandshakeResult::no_route,
                                 "unknown token");
   }
+  socket_->name_upstream((*upstream)->name(), {});
   upstreams::DialOptions options{.hash_key = hash_key((*upstream)->config(), socket_->handshake()),
                                  .prologue = proxy_prologue(route_.target.proxy_protocol, *socket_),
                                  .timeout_ms = route_.dial_timeout_ms};
@@ -182,6 +183,7 @@ void TcpBridge::on_dialled(upstreams::Dialled dialled) {
   route_.context.turn.retire(std::move(dial_));
   transport_ = std::move(dialled.transport);
   lease_ = std::move(dialled.lease);
+  socket_->name_upstream(lease_.upstream()->name(), lease_.endpoint()->name());
   transport_->set_owner(*this);
   transport_->set_user_timeout(route_.context.wheel, route_.route.keepalive.tcp_user_timeout_ms);
   transport_->read(true);

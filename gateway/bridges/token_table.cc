@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <unordered_set>
 #include <utility>
 
 #include "base/fd.h"
@@ -109,8 +110,17 @@ Result<> TokenTable::read_file() {
   if (!text) return tl::unexpected(text.error());
   auto tokens = parse_tokens(*text);
   if (!tokens) return tl::unexpected(tokens.error());
-  tokens_ = std::move(*tokens);
+  forget_others(std::exchange(tokens_, std::move(*tokens)));
   return {};
+}
+
+// The addresses that have gone from the file: nobody needs to know where their names lead now.
+void TokenTable::forget_others(const Tokens& before) {
+  std::unordered_set<std::string_view> addresses;
+  for (const auto& [token, address] : tokens_) addresses.insert(address);
+  for (const auto& [token, address] : before) {
+    if (!addresses.contains(address)) registry_.forget(address);
+  }
 }
 
 }  // namespace sluice::bridges

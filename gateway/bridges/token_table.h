@@ -51,6 +51,7 @@ class TokenTable {
 
   static Stamp stamp_of(const std::string& file);
   Result<> read_file();
+  void forget_others(const Tokens& before);
   std::string address_of(std::string_view token, std::uint64_t now_ms);
 
   upstreams::Registry& registry_;

@@ -62,7 +62,8 @@ HttpRequest request_to(const Target& target, const HttpRoute& route, const Clien
           .connect_timeout_ms = route.connect_timeout_ms,
           .response_timeout_ms = target.response_timeout_ms,
           .high_watermark_bytes = route.route.buffers.high_watermark_bytes,
-          .low_watermark_bytes = route.route.buffers.low_watermark_bytes};
+          .low_watermark_bytes = route.route.buffers.low_watermark_bytes,
+          .user_timeout_ms = route.route.keepalive.tcp_user_timeout_ms};
 }
 
 }  // namespace

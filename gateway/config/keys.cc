@@ -95,7 +95,8 @@ void visit(Keys& keys, Buffers& buffers) {
       {"limit",
        "No client's `bufferedAmount` goes over this by more than one message: a client that "
        "would is closed with 1013 (`pause`, `close`). 16 times `high_watermark` unless "
-       "given."},
+       "given. `tcp` and `http` routes do not come so far: over `high_watermark` they do not "
+       "read their upstream."},
       buffers.limit_bytes, buffer_size);
 }
 
@@ -401,7 +402,7 @@ void visit_health(Keys& keys, Upstream& upstream) {
   keys.section({"outlier_detection", "Learns from connections that fail."},
                [&] { visit(keys, upstream.outlier_detection); });
   keys.choice_of({"on_endpoint_down",
-                  "What happens to the clients of an endpoint that fails its health checks: their "
+                  "What happens to the clients of an endpoint that fails its `health_check`: their "
                   "WebSockets, and responses that have begun."},
                  upstream.on_endpoint_down, {"keep", "close"});
   keys.number(

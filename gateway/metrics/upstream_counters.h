@@ -22,7 +22,7 @@ enum class ConnectFailure : std::uint8_t {
   unresolved,   // 502: the name has no address
   no_endpoint,  // 503: none is left to try
   full,         // 503: max_connections
-  descriptors,  // 503: the process has none left, which is no endpoint's fault
+  descriptors,  // 503: we have none left, or no port, which is no endpoint's fault
   count,
 };
 inline constexpr std::size_t connect_failure_count =

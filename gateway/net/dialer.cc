@@ -2,6 +2,7 @@
 
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <utility>
 
@@ -9,6 +10,9 @@
 
 namespace sluice::net {
 namespace {
+
+// A round trip to the other side of the world, and more.
+constexpr std::uint64_t address_ms_min = 500;
 
 // A dead server's port may be the very one that the kernel gives us to connect from: TCP then
 // connects the socket to itself, with nobody there.
@@ -25,6 +29,13 @@ int pending_error(int fd) {
   socklen_t size = sizeof error;
   if (::getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size) != 0) return errno;
   return error;
+}
+
+// What connect() answers when no port is left, it also answers where there is no address to come
+// from, as without IPv6. Datagrams need the address as well, but none of TCP's ports.
+bool has_source_address(const Address& dialled) {
+  const Fd fd(::socket(dialled.family(), SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  return ::connect(fd.get(), dialled.raw(), dialled.raw_size()) == 0 || errno != EADDRNOTAVAIL;
 }
 
 }  // namespace
@@ -53,6 +64,22 @@ void Dialer::try_next() {
     if (trouble_->failure == Failure::out_of_descriptors) break;
   }
   tell_soon();
+}
+
+bool Dialer::is_waiting_with_others_left() const {
+  return poll_ && tried_ < addresses_.size();
+}
+
+std::uint64_t Dialer::share_ms(std::uint64_t left_ms) const {
+  if (!is_waiting_with_others_left()) return left_ms;
+  const std::uint64_t fair_ms = left_ms / (addresses_.size() - tried_ + 1);
+  return std::min(left_ms, std::max(fair_ms, address_ms_min));
+}
+
+void Dialer::try_another() {
+  if (!is_waiting_with_others_left()) return;
+  give_up_socket();
+  try_next();
 }
 
 // Returns whether the loop will tell how it went.
@@ -116,7 +143,13 @@ std::string Dialer::address() const {
 }
 
 void Dialer::note(int error) {
-  trouble_ = {failure_of(error), fail_errno("connect to " + address(), error).value()};
+  // Whatever the others say, the one that could not be tried may be well.
+  if (trouble_ && trouble_->failure == Failure::out_of_ports) return;
+  const bool no_port = error == EADDRNOTAVAIL && has_source_address(addresses_[tried_ - 1]);
+  // Without IPv6 an IPv6 address says less than the one before it: localhost has both.
+  if (trouble_ && error == EADDRNOTAVAIL && !no_port) return;
+  trouble_ = {no_port ? Failure::out_of_ports : failure_of(error),
+              fail_errno("connect to " + address(), error).value()};
 }
 
 Dialer::Failure Dialer::failure_of(int error) {

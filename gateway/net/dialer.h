@@ -1,11 +1,14 @@
 // Dialer: one outgoing connection being made: TCP or unix, then TLS if asked for.
 //
-// Destroying it gives the attempt up. It has no timer of its own: whoever owns it has the deadline.
+// Destroying it gives the attempt up. It has no timer of its own: whoever owns it has the deadline,
+// and moves it on from an address that does not answer.
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -21,7 +24,12 @@ namespace sluice::net {
 
 class Dialer final : private uv::Poll::Owner, private Transport::Owner {
  public:
-  enum class Failure { refused, unreachable, reset, tls, out_of_descriptors };
+  // The last two are our own shortage and say nothing of the server: no descriptor or memory, which
+  // every address needs, and no port to connect from, of which another address may have some left.
+  enum class Failure { refused, unreachable, reset, tls, out_of_descriptors, out_of_ports };
+  static bool is_own_shortage(Failure failure) {
+    return failure == Failure::out_of_descriptors || failure == Failure::out_of_ports;
+  }
 
   class Owner {
    public:
@@ -48,6 +56,15 @@ class Dialer final : private uv::Poll::Owner, private Transport::Owner {
   Dialer(const Dialer&) = delete;
   Dialer& operator=(const Dialer&) = delete;
 
+  // How long the present address may take, if there are `left_ms` for it and all behind it: a fair
+  // share, but enough to answer from anywhere. All of it for the last one, and for the one that has
+  // answered, whose TLS handshake goes on.
+  std::uint64_t share_ms(std::uint64_t left_ms) const;
+  // Gives the present address up for the next one, unless it is the last or has answered.
+  void try_another();
+  // The addresses up to the present one: all before it have failed or were given up.
+  std::span<const Address> tried() const { return std::span(addresses_).first(tried_); }
+
  private:
   struct Trouble {
     Failure failure;
@@ -56,6 +73,7 @@ class Dialer final : private uv::Poll::Owner, private Transport::Owner {
   static Failure failure_of(int error);
 
   std::string address() const;  // the present one
+  bool is_waiting_with_others_left() const;
   void try_next();
   bool try_address(const Address& address);
   void on_poll(uv::Poll::Events events) override;

@@ -117,12 +117,16 @@ class Health final : private net::Dialer::Owner, private net::Transport::Owner {
 
  private:
   struct Verdict {
-    bool healthy;
+    std::optional<bool> healthy;  // none: it could not be asked
     std::string why;
   };
 
   void on_time() {
     if (!asking_) return ask();
+    if (!verdict_ && left_ms() > 0) {
+      dialer_->try_another();
+      return timer_.start(dialer_->share_ms(left_ms()));
+    }
     if (!verdict_)
       verdict_ = {false, "no answer after " + std::to_string(rules_.timeout_ms) + " ms"};
     conclude();
@@ -137,11 +141,16 @@ class Health final : private net::Dialer::Owner, private net::Transport::Owner {
     asking_ = true;
     asked_ms_ = setting_.loop.now_ms();
     if (addresses.empty()) return decide(false, "the name has no address");
-    timer_.start(rules_.timeout_ms);
     net::Dialer::Owner& itself = *this;
     dialer_ = std::make_unique<net::Dialer>(setting_.loop, setting_.buffers, std::move(addresses),
                                             upstream_->tls(), upstream_->server_name(endpoint_), "",
                                             itself);
+    timer_.start(dialer_->share_ms(rules_.timeout_ms));
+  }
+
+  std::uint64_t left_ms() const {
+    const std::uint64_t spent_ms = setting_.loop.now_ms() - asked_ms_;
+    return rules_.timeout_ms - std::min(rules_.timeout_ms, spent_ms);
   }
 
   void on_dialled(std::unique_ptr<net::Transport> transport) override {
@@ -162,7 +171,8 @@ class Health final : private net::Dialer::Owner, private net::Transport::Owner {
     return endpoint_.host().empty() ? "localhost" : endpoint_.name();
   }
 
-  void on_dial_failed(net::Dialer::Failure, const Error& error) override {
+  void on_dial_failed(net::Dialer::Failure failure, const Error& error) override {
+    if (net::Dialer::is_own_shortage(failure)) return decide({}, error.message);
     decide(false, error.message);
   }
 
@@ -189,7 +199,7 @@ class Health final : private net::Dialer::Owner, private net::Transport::Owner {
   void on_failure(net::FailureKind, const Error& error) override { decide(false, error.message); }
 
   // The first word counts. What follows is for the timer: this may be the dialer's own event.
-  void decide(bool healthy, std::string why) {
+  void decide(std::optional<bool> healthy, std::string why) {
     if (verdict_) return;
     verdict_ = {healthy, std::move(why)};
     if (transport_) transport_->read(false);
@@ -202,15 +212,25 @@ class Health final : private net::Dialer::Owner, private net::Transport::Owner {
     answer_.clear();
     asking_ = false;
     const Verdict verdict = *std::exchange(verdict_, {});
-    if (upstream_->report_check(endpoint_, verdict.healthy)) tell(verdict);
+    note_shortage(verdict);
+    if (verdict.healthy && upstream_->report_check(endpoint_, *verdict.healthy)) tell(verdict);
     upstream_.reset();
     const std::uint64_t spent_ms = setting_.loop.now_ms() - asked_ms_;
     timer_.start(rules_.interval_ms > spent_ms ? rules_.interval_ms - spent_ms : 1);
   }
 
+  // Once, however long it lasts.
+  void note_shortage(const Verdict& verdict) {
+    const bool short_now = !verdict.healthy;
+    if (std::exchange(short_, short_now) || !short_now) return;
+    log::warning(
+        "upstream endpoint not checked",
+        {{"upstream", upstream_->name()}, {"endpoint", endpoint_.name()}, {"why", verdict.why}});
+  }
+
   void tell(const Verdict& verdict) const {
-    const auto level = verdict.healthy ? log::Level::info : log::Level::warning;
-    log::event(level, verdict.healthy ? up_event : down_event,
+    const bool up = *verdict.healthy;
+    log::event(up ? log::Level::info : log::Level::warning, up ? up_event : down_event,
                {{"upstream", upstream_->name()},
                 {"endpoint", endpoint_.name()},
                 {"cause", "health"},
@@ -225,6 +245,7 @@ class Health final : private net::Dialer::Owner, private net::Transport::Owner {
   bool asking_ = false;
   std::uint64_t asked_ms_ = 0;
   std::optional<Verdict> verdict_;
+  bool short_ = false;  // of descriptors or ports, at the last probe
   std::string answer_;  // its first bytes
   uv::Timer timer_;
   std::unique_ptr<net::Dialer> dialer_;

@@ -22,6 +22,7 @@ ConnectFailure reason_of(net::Dialer::Failure failure) {
     case net::Dialer::Failure::tls:
       return ConnectFailure::tls;
     case net::Dialer::Failure::out_of_descriptors:
+    case net::Dialer::Failure::out_of_ports:
       return ConnectFailure::descriptors;
   }
   return ConnectFailure::unreachable;
@@ -60,7 +61,7 @@ void Dial::on_turn_end() {
   dialer_.reset();
   if (state_ == State::starting) return begin_attempt();
   if (state_ != State::failing) return;
-  if (last_failure_->reason == ConnectFailure::descriptors) return fail(*last_failure_);
+  if (hopeless_) return fail(*last_failure_);
   begin_attempt();
 }
 
@@ -76,7 +77,8 @@ void Dial::begin_attempt() {
   if (++attempts_ > 1) upstream_->counters().retries.add();
   tried_.push_back(lease_.endpoint());
   began_ns_ = uv::now_ns();
-  attempt_deadline_ms_ = context_.wheel.now_ms() + upstream_->config().connect_timeout_ms;
+  attempt_deadline_ms_ =
+      std::min(context_.wheel.now_ms() + upstream_->config().connect_timeout_ms, deadline_ms_);
   await_address();
 }
 
@@ -93,32 +95,46 @@ void Dial::await_address() {
 
 void Dial::connect(std::vector<net::Address> addresses) {
   state_ = State::connecting;
-  set_deadline(attempt_deadline_ms_);
   net::Dialer::Owner& itself = *this;  // a private base, which make_unique() could not see
   dialer_ = std::make_unique<net::Dialer>(
       context_.loop, context_.buffers, std::move(addresses), upstream_->tls(),
       upstream_->server_name(*lease_.endpoint()), options_.prologue, itself);
+  allot_time();
+}
+
+// One address that does not answer shall not take the time of the others.
+void Dial::allot_time() {
+  const std::uint64_t now_ms = context_.wheel.now_ms();
+  set_deadline(now_ms + dialer_->share_ms(attempt_deadline_ms_ - now_ms));
 }
 
 void Dial::on_dialled(std::unique_ptr<net::Transport> transport) {
   state_ = State::over;
   set_deadline(TimerWheel::never);
+  const auto tried = dialer_->tried();
+  lease_.endpoint()->put_last(tried.first(tried.size() - 1));
   upstream_->report_success(*lease_.endpoint(), (uv::now_ns() - began_ns_) / 1'000);
   owner_.on_dialled({std::move(transport), std::move(lease_)});
 }
 
 void Dial::on_dial_failed(net::Dialer::Failure failure, const Error& error) {
+  // Another endpoint would need a descriptor too.
+  hopeless_ = failure == net::Dialer::Failure::out_of_descriptors;
+  if (!net::Dialer::is_own_shortage(failure)) lease_.endpoint()->put_last(dialer_->tried());
   fail_attempt(reason_of(failure), error.message);
 }
 
 void Dial::on_deadline() {
   switch (state_) {
     case State::resolving:
-      if (context_.wheel.now_ms() < std::min(attempt_deadline_ms_, deadline_ms_)) {
-        return await_address();
-      }
+      if (context_.wheel.now_ms() < attempt_deadline_ms_) return await_address();
       return fail_attempt(ConnectFailure::unresolved, "the name's address is not known yet");
     case State::connecting:
+      if (context_.wheel.now_ms() < attempt_deadline_ms_) {
+        dialer_->try_another();
+        return allot_time();
+      }
+      lease_.endpoint()->put_last(dialer_->tried());
       dialer_.reset();  // it has nothing more to say
       return fail_attempt(
           ConnectFailure::timeout,

@@ -75,6 +75,7 @@ class Dial final : public Turn::Mortal,
   void begin_attempt();
   void await_address();
   void connect(std::vector<net::Address> addresses);
+  void allot_time();
   void fail_attempt(metrics::ConnectFailure reason, const std::string& why);
   void pause();
   void refuse(Upstream::NoEndpoint none);
@@ -92,6 +93,7 @@ class Dial final : public Turn::Mortal,
   std::uint32_t attempts_ = 0;
   std::vector<const Endpoint*> tried_;
   std::optional<DialFailure> last_failure_;
+  bool hopeless_ = false;  // no other attempt would fare better
   // Of the present attempt; before it, the place that the caller has taken.
   Lease lease_;
   std::uint64_t attempt_deadline_ms_ = 0;

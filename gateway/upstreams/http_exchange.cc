@@ -205,6 +205,7 @@ struct HttpExchange::State final : private Turn::Entry,
     lease_ = std::move(connection.lease);
     endpoint_ = lease_.endpoint();
     connected_ms_ = context_.wheel.now_ms();
+    user_timeout_ms_ = connection.user_timeout_ms;
     taken_before_ = transport_->taken_bytes();
     phase_ = Phase::awaiting;
     parser_.expect(request_.method);
@@ -358,7 +359,17 @@ struct HttpExchange::State final : private Turn::Entry,
     if (is_over() || phase_ == Phase::upgraded) return;
     // If something is left, the owner has called pause().
     input_.assign(bytes.begin(), bytes.end());
-    if (stream_ended_ && !paused_) end_of_stream();
+    if (stream_ended_ && !paused_) return end_of_stream();
+    if (phase_ == Phase::receiving) watch_kernel();
+  }
+
+  // No deadline holds for what is left of a response: it may be a stream of events. Most come whole
+  // and never need it.
+  void watch_kernel() {
+    if (std::exchange(user_timeout_ms_, request_.user_timeout_ms) == request_.user_timeout_ms) {
+      return;
+    }
+    transport_->set_user_timeout(context_.wheel, request_.user_timeout_ms);
   }
 
   void read_head(Bytes& bytes) {
@@ -417,7 +428,7 @@ struct HttpExchange::State final : private Turn::Entry,
                           !broken_ && request_sent() && body_left_ == 0;
     end();
     if (reusable) {
-      pool_.give_back(upstream_, {std::move(transport_), std::move(lease_)},
+      pool_.give_back(upstream_, {std::move(transport_), std::move(lease_), user_timeout_ms_},
                       keep_alive_timeout_ms(head));
     } else {
       close();
@@ -480,6 +491,7 @@ struct HttpExchange::State final : private Turn::Entry,
   bool answered_ = false;      // something has come on it
   bool stream_ended_ = false;  // it said that no more comes
   std::optional<std::string> broken_;
+  std::uint64_t user_timeout_ms_ = 0;  // as the transport has it
   const Endpoint* endpoint_ = nullptr;
   std::optional<std::uint64_t> connected_ms_;
 

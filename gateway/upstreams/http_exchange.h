@@ -35,6 +35,7 @@ struct HttpRequest {
   std::uint64_t handshake_timeout_ms = 0;      // from now to the response's head; 0: no such bound
   std::size_t high_watermark_bytes = 256 * 1024;  // of the request's body
   std::size_t low_watermark_bytes = 64 * 1024;
+  std::uint64_t user_timeout_ms = 0;  // keepalive.tcp_user_timeout
 };
 
 struct HttpFailure {

@@ -26,6 +26,7 @@ class HttpPool {
   struct Idle {
     std::unique_ptr<net::Transport> transport;  // reading is off; call set_owner() at once
     Lease lease;
+    std::uint64_t user_timeout_ms = 0;  // as the transport has it
   };
   // The connection to the lease's endpoint that idled the shortest, which takes the lease over;
   // empty, and the lease is left alone, if there is none. Neither its end nor bytes have arrived

@@ -52,6 +52,15 @@ Result<std::shared_ptr<Upstream>> Registry::on_demand(const std::string& address
   return made;
 }
 
+void Registry::forget(const std::string& address) {
+  const std::lock_guard lock(mutex_);
+  const auto known = by_address_.find(address);
+  if (known == by_address_.end()) return;
+  const auto upstream = known->second;  // its name is the key
+  by_address_.erase(known);
+  on_demand_.erase(upstream);
+}
+
 Registry::Registry() {
   on_demand_counters_.endpoint->up.set(1);  // nobody has seen one that is down
 }

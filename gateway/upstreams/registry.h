@@ -34,6 +34,9 @@ class Registry {
   // "other", so that a token file adds no labels.
   static constexpr std::size_t on_demand_max = 10'000;
   Result<std::shared_ptr<Upstream>> on_demand(const std::string& address);
+  // No token leads there any more. Whoever uses it keeps it, and then its name is not looked up
+  // either; whoever asks for it again gets another.
+  void forget(const std::string& address);
   // Called with each upstream that on_demand() has made, on the thread that asked (the gateway has
   // it post to the Checker). Set before the workers start.
   void when_made(std::function<void(std::shared_ptr<Upstream>)> made) { made_ = std::move(made); }

@@ -164,15 +164,30 @@ std::vector<net::Address> Endpoint::addresses() const {
 std::vector<net::Address> Endpoint::addresses_in_turn() {
   const std::lock_guard lock(mutex_);
   std::vector<net::Address> turned = addresses_;
-  if (turned.size() < 2) return turned;
-  const std::size_t first = connects_++ % turned.size();
-  std::rotate(turned.begin(), turned.begin() + static_cast<std::ptrdiff_t>(first), turned.end());
+  if (turned.size() < 2 || !needs_resolving_) return turned;
+  const auto good_end = turned.end() - static_cast<std::ptrdiff_t>(failed_);
+  const std::size_t first = connects_++ % (turned.size() - failed_);
+  std::rotate(turned.begin(), turned.begin() + static_cast<std::ptrdiff_t>(first), good_end);
   return turned;
+}
+
+void Endpoint::put_last(std::span<const net::Address> failed) {
+  if (failed.empty() || !needs_resolving_) return;
+  const std::lock_guard lock(mutex_);
+  for (const net::Address& address : failed) {
+    const auto good_end = addresses_.end() - static_cast<std::ptrdiff_t>(failed_);
+    const auto found = std::find(addresses_.begin(), good_end, address);
+    if (found == good_end) continue;
+    std::rotate(found, found + 1, addresses_.end());
+    ++failed_;
+  }
+  if (failed_ == addresses_.size()) failed_ = 0;  // none is better than the others
 }
 
 void Endpoint::set_addresses(std::vector<net::Address> addresses) {
   const std::lock_guard lock(mutex_);
   addresses_ = std::move(addresses);
+  failed_ = 0;
   resolve_error_.clear();
   resolved_.store(!addresses_.empty(), std::memory_order_relaxed);
 }
@@ -432,7 +447,6 @@ void Upstream::report_failure(Endpoint& endpoint, ConnectFailure failure) {
                 {"why", std::to_string(in_row) +
                             " failures to connect in a row, the last: " + metrics::label(failure)},
                 {"ejected_ms", ejected_ms}});
-  tell_down(endpoint);
 }
 
 bool Upstream::may_eject(const Endpoint& endpoint, std::uint64_t now_ms) const {
@@ -481,7 +495,7 @@ void Upstream::end_ejections() {
   log_back(back);
 }
 
-// Those whose ejection is over.
+// Ends the ejections that are over; those that are up with that.
 Upstream::Candidates Upstream::take_back(std::uint64_t now_ms) {
   Candidates back;
   if (next_ejection_end_ms_ == 0 || now_ms < next_ejection_end_ms_) return back;
@@ -498,7 +512,7 @@ Upstream::Candidates Upstream::take_back(std::uint64_t now_ms) {
     endpoint->failures_in_row_ = 0;
     endpoint->slow_from_ms_ = until_ms;
     show(*endpoint, now_ms);
-    back.push_back(endpoint.get());
+    if (endpoint->healthy_) back.push_back(endpoint.get());
   }
   return back;
 }
@@ -506,6 +520,7 @@ Upstream::Candidates Upstream::take_back(std::uint64_t now_ms) {
 bool Upstream::report_check(Endpoint& endpoint, bool healthy) {
   const config::HealthCheck rules = config_.health_check.value_or(config::HealthCheck{});
   const std::uint64_t now_ms = clock_();
+  bool up = false;
   {
     const std::lock_guard lock(mutex_);
     if (healthy == endpoint.healthy_) {
@@ -518,8 +533,9 @@ bool Upstream::report_check(Endpoint& endpoint, bool healthy) {
     endpoint.healthy_ = healthy;
     if (healthy) endpoint.slow_from_ms_ = now_ms;
     show(endpoint, now_ms);
+    up = is_up_at(endpoint, now_ms);
   }
-  if (healthy) return true;
+  if (healthy) return up;
   counters_->ejections_health.add();
   tell_down(endpoint);
   return true;

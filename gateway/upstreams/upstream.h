@@ -39,8 +39,11 @@ class Endpoint {
 
   // The last good answer of the resolver; empty if there was none yet.
   std::vector<net::Address> addresses() const;
-  // The same, each time with another one first: whoever connects takes them in turn.
+  // The same, each time with another one first: whoever connects takes them in turn. But the second
+  // one of localhost, which no resolver has named, is for want of the first.
   std::vector<net::Address> addresses_in_turn();
+  // These have failed: they come behind the others, until the next answer of the resolver.
+  void put_last(std::span<const net::Address> failed);
   void set_addresses(std::vector<net::Address> addresses);
   bool has_address(const net::Address& address) const;
   bool needs_resolving() const { return needs_resolving_; }
@@ -63,6 +66,7 @@ class Endpoint {
 
   mutable std::mutex mutex_;
   std::vector<net::Address> addresses_;  // guarded by mutex_
+  std::size_t failed_ = 0;               // guarded by mutex_; of addresses_, the last ones
   std::size_t connects_ = 0;             // guarded by mutex_
   std::string resolve_error_;            // guarded by mutex_
   std::atomic<bool> resolved_{false};    // addresses_ is not empty
@@ -88,6 +92,7 @@ class Lease {
   Lease& operator=(Lease&& other) noexcept;
 
   Endpoint* endpoint() const { return endpoint_; }  // null: empty
+  const Upstream* upstream() const { return upstream_.get(); }
   void release();
 
  private:
@@ -132,17 +137,18 @@ class Upstream : public std::enable_shared_from_this<Upstream> {
   // What connections and requests tell of an endpoint: consecutive failures eject it. Both count.
   void report_success(Endpoint& endpoint, std::uint64_t connect_us);
   void report_failure(Endpoint& endpoint, metrics::ConnectFailure failure);
-  // What the health checker tells. Returns whether the endpoint has just become healthy or
-  // unhealthy.
+  // What the health checker tells. Returns whether the endpoint has just become unhealthy, or come
+  // up: one that is healthy again, but ejected, comes up with the end of that.
   bool report_check(Endpoint& endpoint, bool healthy);
   bool is_up(const Endpoint& endpoint) const;  // healthy and not ejected
   // Ends the ejections that are over. pick() does it too; this is for upstreams nobody asks for, so
   // that their metrics and slow starts are right.
   void end_ejections();
 
-  // Called on the thread that found an endpoint down, if config().on_endpoint_down is close: a
-  // worker subscribes and posts to its own loop. Returns a number for unsubscribe(), after which
-  // it is not called any more. It must not subscribe or unsubscribe itself.
+  // Called on the thread that found an endpoint unhealthy, if config().on_endpoint_down is close: a
+  // worker subscribes and posts to its own loop. Not for an ejection: that connections fail is a
+  // guess, and those that stand say otherwise. Returns a number for unsubscribe(), after which it
+  // is not called any more. It must not subscribe or unsubscribe itself.
   using OnDown = std::function<void(const Endpoint&)>;
   std::uint64_t subscribe(OnDown on_down);
   void unsubscribe(std::uint64_t subscription);

@@ -16,6 +16,8 @@
 #include <string_view>
 #include <utility>
 
+#include "base/fd.h"
+#include "net/address.h"
 #include "net/socket.h"
 #include "uv/loop.h"
 #include "uv/timer.h"
@@ -83,6 +85,26 @@ inline std::pair<int, int> tcp_pair() {
   ::close(listener);
   return {server, client};
 }
+
+// An address that does not answer: its listener has all the connections that it wants, so that the
+// kernel drops whatever else comes.
+class Dropping {
+ public:
+  Dropping()
+      : listener_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)),
+        client_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)),
+        address_(*net::Address::parse("127.0.0.1:0")) {
+    REQUIRE(::bind(listener_.get(), address_.raw(), address_.raw_size()) == 0);
+    REQUIRE(::listen(listener_.get(), 0) == 0);
+    address_ = *net::Address::of_socket(listener_.get());
+    REQUIRE(::connect(client_.get(), address_.raw(), address_.raw_size()) == 0);
+  }
+  const net::Address& address() const { return address_; }
+
+ private:
+  Fd listener_, client_;
+  net::Address address_;
+};
 
 inline std::pair<int, int> unix_pair() {
   int fds[2];

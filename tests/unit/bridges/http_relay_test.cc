@@ -190,6 +190,7 @@ TEST_CASE("http relay: fields are forwarded, and the route's rules applied") {
   scene.target().headers.remove = {"X-Removed"};
   scene.target().response_timeout_ms = 1234;
   scene.route.buffers.high_watermark_bytes = 1000;
+  scene.route.keepalive.tcp_user_timeout_ms = 7000;
   scene.route.buffers.low_watermark_bytes = 100;
   scene.received.method = "POST";
   scene.received.headers = {{"Host", "example.org"},
@@ -220,6 +221,7 @@ TEST_CASE("http relay: fields are forwarded, and the route's rules applied") {
   CHECK_FALSE(request.upgrade);
   CHECK(request.response_timeout_ms == 1234);
   CHECK(request.high_watermark_bytes == 1000);
+  CHECK(request.user_timeout_ms == 7000);
   CHECK(request.low_watermark_bytes == 100);
 
   scene.peer = ipv4("10.1.2.3");

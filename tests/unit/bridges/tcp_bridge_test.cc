@@ -245,6 +245,7 @@ TEST_CASE("tcp bridge: the upstream is connected before the client is accepted")
   CHECK_FALSE(server.has_client());
   scene.loop.run_until([&] { return client.socket.accepted.has_value(); });
   CHECK(server.has_client());
+  CHECK(client.socket.named == "service " + server.address());
 }
 
 TEST_CASE("tcp bridge: bytes go both ways, over TCP and over a unix socket") {
@@ -277,6 +278,7 @@ TEST_CASE("tcp bridge: an upstream that refuses is a 502 before the 101") {
   server.close();
   Client client(scene);
   CHECK(client.refusal().starts_with("502 upstream_failed: " + server.address()));
+  CHECK(client.socket.named == "service ");
   CHECK(client.socket.rejected_response->body.find("127.0.0.1") == std::string::npos);
   client.close({1006, {}, false});
   CHECK_FALSE(client.outlived);

@@ -110,6 +110,37 @@ TEST_CASE("token table: the file is read again when it has changed, and looked a
   CHECK(scene.find("a") == "none");
 }
 
+TEST_CASE("token table: an address that has gone from the file is forgotten with its last user") {
+  Scene scene;
+  scene.write("a: 127.0.0.1:1\nb: 127.0.0.1:1\nc: 127.0.0.1:2\nd: 127.0.0.1:3\n");
+  scene.create();
+  const auto weak = [&](const char* token) {
+    return std::weak_ptr(*scene.table->find(token, scene.now_ms));
+  };
+  const auto stays = weak("a");
+  const auto goes = weak("c");
+  auto used = *scene.table->find("d", scene.now_ms);
+  const std::weak_ptr goes_later = used;
+  scene.write("b: 127.0.0.1:1\nbroken\n");
+  scene.now_ms += TokenTable::look_interval_ms;
+  CHECK(scene.find("a") == "127.0.0.1:1");
+  CHECK_FALSE(goes.expired());
+
+  scene.write("b: 127.0.0.1:1\n");
+  scene.now_ms += TokenTable::look_interval_ms;
+  CHECK(scene.find("a") == "none");
+  CHECK(weak("b").lock() == stays.lock());
+  CHECK_FALSE(stays.expired());
+  CHECK(goes.expired());
+  CHECK_FALSE(goes_later.expired());
+  used.reset();
+  CHECK(goes_later.expired());
+
+  scene.write("c: 127.0.0.1:2\n");
+  scene.now_ms += TokenTable::look_interval_ms;
+  CHECK(scene.find("c") == "127.0.0.1:2");
+}
+
 TEST_CASE("token table: a file that is broken or gone leaves the tokens as they were") {
   Scene scene;
   scene.write("a: 127.0.0.1:1\n");

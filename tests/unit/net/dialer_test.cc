@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "support/certificate.h"
+#include "support/own_network.h"
 #include "support/stream.h"
 
 using namespace sluice;
@@ -453,6 +454,72 @@ TEST_CASE("dialer: a connection of a socket to itself is none") {
   dialling.dial(std::vector<net::Address>(33'000, *dead));
   REQUIRE(dialling.failure.has_value());
   CHECK(*dialling.failure == Failure::refused);
+}
+
+TEST_CASE("dialer: an address that does not answer has its share of the time, and is given up") {
+  const Dropping silent;
+  const Listening dead("127.0.0.1:0", nobody_listens);
+  const Listening listening;
+  Dialling dialling;
+  dialling.start({dead.address(), silent.address(), listening.address(), dead.address()});
+  dialling.loop.run_until([&] { return dialling.dialer->tried().size() == 2; });
+  CHECK(dialling.dialer->share_ms(6'000) == 2'000);
+  CHECK(dialling.dialer->share_ms(900) == 500);  // whatever is left for the others
+  CHECK(dialling.dialer->share_ms(300) == 300);
+  dialling.dialer->try_another();
+  dialling.loop.run_until([&] { return dialling.told > 0; });
+  REQUIRE(dialling.transport != nullptr);
+  CHECK(dialling.transport->peer_address()->to_string() == listening.address().to_string());
+  CHECK(dialling.dialer->tried().size() == 3);
+  CHECK(dialling.dialer->tried()[2] == listening.address());
+}
+
+TEST_CASE("dialer: the last address, and one that has answered, have all of the time") {
+  const Dropping silent;
+  const Listening listening;
+  Dialling last;
+  last.start({silent.address()});
+  CHECK(last.dialer->share_ms(6'000) == 6'000);
+  last.dialer->try_another();
+  last.loop.run_for(5);
+  CHECK(last.told == 0);
+
+  Dialling answered;
+  answered.start({listening.address(), silent.address()}, {.tls = trusting(certificates().one)});
+  ClientEnd server(listening.accept());
+  answered.loop.run_until([&] {  // its first message has come
+    char byte = 0;
+    return ::recv(server.fd(), &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 1;
+  });
+  CHECK(answered.dialer->share_ms(6'000) == 6'000);
+  answered.dialer->try_another();
+  CHECK(answered.dialer->tried().size() == 1);
+}
+
+TEST_CASE("dialer: without a port to connect from it is our own shortage, and only then") {
+  in_own_network("40000 40000", [] {
+    const Listening one("127.0.0.1:5000");
+    const Listening two("127.0.0.2:5000");
+    const Listening dead("127.0.0.3:5000", nobody_listens);
+    const auto outcome = [](std::vector<net::Address> addresses) {
+      Dialling dialling;
+      dialling.dial(std::move(addresses));
+      return std::pair(dialling.failure, dialling.why);
+    };
+    Dialling first;
+    first.dial({one.address()});
+    if (first.transport == nullptr) return "the first: " + first.why;
+    const auto [failure, why] = outcome({one.address()});
+    if (failure != Failure::out_of_ports) return "the second: " + why;
+    if (outcome({one.address(), two.address()}).first) return "another address: " + why;
+    const auto refused = outcome({one.address(), dead.address()});
+    if (refused.first != Failure::out_of_ports) return "behind it: " + refused.second;
+    const auto strange = outcome({*net::Address::parse("[::1]:5000")});
+    if (strange.first != Failure::unreachable) return "IPv6 is off: " + strange.second;
+    const auto both = outcome({dead.address(), *net::Address::parse("[::1]:5000")});
+    if (both.first != Failure::refused) return "it is off, and IPv4: " + both.second;
+    return std::string();
+  });
 }
 
 TEST_CASE("dialer: the prologue is the first that the server hears, in the clear") {

@@ -193,6 +193,23 @@ TEST_CASE("pause: a client that stays between high watermark and limit is not cl
   CHECK(scene.end() == "open");
 }
 
+TEST_CASE("pause: a route that relays is not closed for the limit: it stops by itself") {
+  const auto rules = buffers(config::SlowConsumer::pause);
+  Scene scene([&](config::Route& route) {
+    rules(route);
+    route.target = config::TcpTarget{};
+  });
+  scene.client_stops_reading();
+  send_98(scene, 11);
+  CHECK(scene.waiting.paused);
+  for (int i = 0; i < 100; ++i) send_98(scene, 1);  // the rest of what was read at once
+  CHECK(scene.session->ready_state() == ReadyState::open);
+  CHECK(scene.session->buffered_amount() == 111 * 98);
+  scene.client_reads();
+  CHECK(scene.told() == "drain");
+  CHECK(scene.counters.slow_consumer_closes.get() == 0);
+}
+
 TEST_CASE("close: a client over the high watermark for its timeout is closed with 1013") {
   Scene scene(buffers(config::SlowConsumer::close));
   scene.client_stops_reading();

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "support/log_lines.h"
 #include "unit/upstreams/scene.h"
 
 using namespace sluice;
@@ -351,6 +352,43 @@ TEST_CASE("checker: a name without an address is a failed check") {
   scene.start();
   scene.run_until_up(false);
   CHECK(scene.ready == 1);
+}
+
+TEST_CASE("checker: an address that does not answer leaves time for the others") {
+  const Dropping silent;
+  const Server server;
+  Scene scene;
+  scene.config.endpoints = {{"no..name:80"}};
+  scene.config.health_check = quick();
+  scene.config.health_check->timeout_ms = 800;
+  scene.config.health_check->healthy_threshold = 1;
+  scene.upstream = Upstream::create("up", scene.config).value();
+  scene.at(0).set_addresses({silent.address(), *net::Address::parse(server.address())});
+  for (int i = 0; i < 3; ++i) scene.upstream->report_check(scene.at(0), false);
+  scene.start();
+  scene.run_until_up(true);
+}
+
+TEST_CASE("checker: without descriptors nothing is said of an endpoint") {
+  Server server;
+  Scene scene;
+  scene.config.endpoints = {{server.address()}};
+  scene.config.health_check = quick();
+  scene.config.health_check->unhealthy_threshold = 1;
+  scene.start();
+  int accepted = -1;
+  const auto is_asked = [&] { return (accepted = server.accept_now()) >= 0; };
+  scene.loop.run_until(is_asked);
+  ::close(accepted);
+  LogLines log;
+  {
+    const NoDescriptors none;
+    scene.loop.run_for(30);
+  }
+  CHECK(count_of(log.stop(), "upstream endpoint not checked") == 1);
+  scene.loop.run_until(is_asked);
+  ::close(accepted);
+  CHECK(scene.upstream->counters().ejections_health.get() == 0);
 }
 
 TEST_CASE("checker: the end of an ejection is shown without anybody asking") {

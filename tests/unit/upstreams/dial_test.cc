@@ -1,12 +1,12 @@
 #include "upstreams/dial.h"
 
 #include <doctest/doctest.h>
-#include <sys/resource.h>
 
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "support/own_network.h"
 #include "unit/upstreams/scene.h"
 
 using namespace sluice;
@@ -290,11 +290,34 @@ TEST_CASE("dial: an attempt that follows one which took too long begins with the
   scene.loop.run_for(20);
   const Fd first(silent.accept_now());
   CHECK(first.get() >= 0);
+  scene.at(0).addresses_in_turn();  // somebody else's attempt
   scene.pass(1'400);
   scene.loop.run_for(20);
   CHECK(silent.accept_now() < 0);
   const Fd second(other.accept_now());
   CHECK(second.get() >= 0);
+}
+
+TEST_CASE("dial: an address that does not answer leaves time for the others, and comes last then") {
+  const Dropping silent;
+  const Server server;
+  Scene scene({"backend:80"});
+  scene.config.connect_timeout_ms = 2'000;
+  scene.upstream = Upstream::create("up", scene.config).value();
+  scene.at(0).set_addresses({silent.address(), *net::Address::parse(server.address())});
+  scene.start();
+  scene.loop.run_for(5);
+  scene.pass(900);
+  CHECK_FALSE(scene.told());
+  scene.pass(200);
+  for (int i = 0; i < 4; ++i) {
+    scene.run();  // no time passes
+    REQUIRE(scene.outcome);
+    CHECK(scene.outcome->transport->peer_address()->to_string() == server.address());
+    scene.outcome.reset();
+    scene.start();
+  }
+  CHECK(scene.retries() == 0);
 }
 
 TEST_CASE("dial: a name that is not known yet is waited for") {
@@ -387,19 +410,43 @@ TEST_CASE("dial: without descriptors it is over at once, and no endpoint's fault
   Scene scene({first.address(), second.address()});
   scene.upstream = Upstream::create("up", scene.config).value();
   scene.loop.run_for(2);
-  rlimit before{};
-  REQUIRE(::getrlimit(RLIMIT_NOFILE, &before) == 0);
-  const rlimit none{.rlim_cur = 3, .rlim_max = before.rlim_max};
-  REQUIRE(::setrlimit(RLIMIT_NOFILE, &none) == 0);
-  scene.start();
-  scene.run();
-  REQUIRE(::setrlimit(RLIMIT_NOFILE, &before) == 0);
+  {
+    const NoDescriptors none;
+    scene.start();
+    scene.run();
+  }
   REQUIRE(scene.failure);
   CHECK(scene.failure->reason == ConnectFailure::descriptors);
   CHECK(scene.failure->http_status() == 503);
   CHECK(scene.failures(0, ConnectFailure::descriptors) == 1);
   CHECK(scene.failures(1, ConnectFailure::descriptors) == 0);
   CHECK(scene.retries() == 0);
+}
+
+TEST_CASE("dial: without a port to connect from another endpoint is tried, and none is to blame") {
+  in_own_network("40000 40000", [] {
+    const Server first(5000);
+    const Server second(5001);
+    Scene holder({first.address()});
+    holder.start();
+    holder.run();
+    if (!holder.outcome) return "the first: " + holder.failure->detail;
+
+    Scene scene({first.address(), second.address()});
+    scene.config.outlier_detection.consecutive_failures = 1;
+    scene.start();
+    scene.run();
+    if (!scene.outcome) return "the second: " + scene.failure->detail;
+    if (scene.failures(0, ConnectFailure::descriptors) != 1) return std::string("not counted");
+    if (!scene.upstream->is_up(scene.at(0))) return std::string("it was ejected");
+
+    Scene alone({first.address()});
+    alone.start();
+    alone.run_on();
+    if (alone.outcome) return std::string("it stands");
+    if (alone.failure->http_status() != 503) return "not 503: " + alone.failure->detail;
+    return std::string();
+  });
 }
 
 TEST_CASE("dial: a hash key chooses the endpoint") {

@@ -422,6 +422,35 @@ TEST_CASE("exchange: what a paused transport still tells is held until resume()"
   }
 }
 
+TEST_CASE("exchange: the kernel is asked about an upstream whose response does not come at once") {
+  HttpScene scene;
+  auto made = std::make_unique<FakeTransport>(scene.buffers.pool);
+  FakeTransport& transport = *made;
+  scene.pool.give_back(scene.upstream, {std::move(made), scene.lease()}, {});
+  const auto run = [&](std::uint64_t timeout_ms, const std::vector<std::string>& pieces) {
+    ExchangeOwner owner;
+    upstreams::HttpRequest request = scene.request("GET");
+    request.user_timeout_ms = timeout_ms;
+    scene.start(request, owner);
+    scene.end_turn();
+    for (std::string piece : pieces) {
+      transport.owner->on_receive({reinterpret_cast<std::uint8_t*>(piece.data()), piece.size()});
+    }
+    scene.end_turn();
+    CHECK(owner.log() == "200; 'Hello'; end");
+    CHECK(scene.connections() == 1);
+  };
+  run(7'000, {"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nHello"});
+  CHECK(transport.user_timeout_ms == 0);
+  run(7'000, {"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", "Hello"});
+  CHECK(transport.user_timeout_ms == 7'000);
+  transport.user_timeout_ms = 1;
+  run(7'000, {"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nHel", "lo"});
+  CHECK(transport.user_timeout_ms == 1);  // it has it already
+  run(0, {"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nHel", "lo"});
+  CHECK(transport.user_timeout_ms == 0);
+}
+
 // ---- Kept connections that turn out to be stale
 
 namespace {

@@ -88,6 +88,18 @@ TEST_CASE("registry: of too many on demand, the one not asked for the longest is
   CHECK(*registry.on_demand(address(2)) != third);  // but the next one gets another
 }
 
+TEST_CASE("registry: what no token leads to is forgotten, and whoever uses it keeps it") {
+  Registry registry;
+  const std::weak_ptr<Upstream> first = *registry.on_demand("127.0.0.1:5901");
+  const auto second = *registry.on_demand("127.0.0.1:5902");
+  registry.forget("127.0.0.1:5901");
+  registry.forget("127.0.0.1:5902");
+  registry.forget("127.0.0.1:5903");
+  CHECK(first.expired());
+  CHECK(second->name() == "127.0.0.1:5902");
+  CHECK(*registry.on_demand("127.0.0.1:5902") != second);
+}
+
 TEST_CASE("registry: in the metrics all on demand are one upstream with one endpoint") {
   Registry registry;
   CHECK(registry

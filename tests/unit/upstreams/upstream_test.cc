@@ -9,6 +9,8 @@
 #include <thread>
 #include <vector>
 
+#include "support/log_lines.h"
+
 using namespace sluice;
 using namespace sluice::upstreams;
 using metrics::ConnectFailure;
@@ -121,6 +123,50 @@ TEST_CASE("addresses: literals and localhost need no resolver, names do") {
     }
     CHECK(addresses == row.addresses);
     CHECK(endpoint.counters().up.get() == 1);
+  }
+}
+
+TEST_CASE("addresses: those of a name are taken in turn, and those that have failed come last") {
+  config::Upstream config;
+  config.endpoints = {{"backend:80"}};
+  const auto upstream = Upstream::create("backend", config).value();
+  Endpoint& endpoint = *upstream->endpoints()[0];
+  const auto address = [](int i) {
+    return *net::Address::parse("10.0.0." + std::to_string(i) + ":80");
+  };
+  const auto order = [&] {
+    std::string all;
+    for (const auto& each : endpoint.addresses_in_turn()) all += each.to_string()[7];
+    return all;
+  };
+  const std::vector all = {address(1), address(2), address(3)};
+  endpoint.set_addresses(all);
+  CHECK(order() == "123");
+  CHECK(order() == "231");
+  endpoint.put_last(std::vector{address(2), address(9)});
+  endpoint.put_last(std::vector{address(2)});
+  CHECK(order() == "132");
+  CHECK(order() == "312");
+  endpoint.put_last(std::vector{address(1)});
+  CHECK(order() == "321");
+  CHECK(order() == "321");
+  endpoint.put_last(std::vector{address(3)});  // now all have
+  CHECK(order() == "213");
+  endpoint.put_last(std::vector{address(1), address(2)});
+  endpoint.set_addresses(all);
+  CHECK(order() == "231");
+}
+
+TEST_CASE("addresses: localhost is 127.0.0.1 first, whatever has failed") {
+  config::Upstream config;
+  config.endpoints = {{"localhost:80"}};
+  const auto upstream = Upstream::create("backend", config).value();
+  Endpoint& endpoint = *upstream->endpoints()[0];
+  for (int i = 0; i < 3; ++i) {
+    const auto addresses = endpoint.addresses_in_turn();
+    REQUIRE(addresses.size() == 2);
+    CHECK(addresses[0].to_string() == "127.0.0.1:80");
+    endpoint.put_last(std::span(addresses).first(1));
   }
 }
 
@@ -618,8 +664,44 @@ TEST_CASE("on_endpoint_down: close tells the subscribers, once for each time") {
   for (int i = 0; i < 5; ++i) scene.upstream->report_check(scene.at(0), true);
   told.clear();
   scene.upstream->unsubscribe(first);
-  scene.fail(1, 7);
+  for (int i = 0; i < 5; ++i) scene.upstream->report_check(scene.at(1), false);
   CHECK(told == "second1 ");
+}
+
+TEST_CASE("on_endpoint_down: close leaves those of an ejected endpoint alone") {
+  config::Upstream config = with_health_check(with_weights({1, 1}));
+  config.on_endpoint_down = config::OnEndpointDown::close;
+  Scene scene(config);
+  int told = 0;
+  scene.upstream->subscribe([&](const Endpoint&) { ++told; });
+  scene.fail(1, 7);
+  CHECK_FALSE(scene.upstream->is_up(scene.at(1)));
+  CHECK(told == 0);
+}
+
+TEST_CASE("an endpoint that is healthy again and ejected is not said to be up, but at the end") {
+  Scene scene(with_health_check(with_weights({1, 1})));
+  scene.fail(0, 5);
+  for (int i = 0; i < 3; ++i) scene.upstream->report_check(scene.at(0), false);
+  test::LogLines log;
+  bool told = false;
+  for (int i = 0; i < 3; ++i) told = scene.upstream->report_check(scene.at(0), true) || told;
+  scene.now_ms += 60'000;
+  scene.upstream->end_ejections();
+  CHECK(test::count_of(log.stop(), "upstream endpoint up") == 1);
+  CHECK_FALSE(told);
+}
+
+TEST_CASE("an endpoint whose ejection is over and that fails its checks is not said to be up") {
+  Scene scene(with_health_check(with_weights({1, 1})));
+  scene.fail(0, 5);
+  for (int i = 0; i < 3; ++i) scene.upstream->report_check(scene.at(0), false);
+  test::LogLines log;
+  scene.now_ms += 60'000;
+  scene.upstream->end_ejections();
+  CHECK(log.stop() == "");
+  CHECK_FALSE(scene.upstream->report_check(scene.at(0), true));
+  CHECK(scene.upstream->report_check(scene.at(0), true));
 }
 
 TEST_CASE("on_endpoint_down: keep tells nobody") {
