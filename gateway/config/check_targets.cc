@@ -94,14 +94,6 @@ void check_health(const Upstream& upstream, const Node& node, Findings& findings
   }
 }
 
-void check_outage(const Upstream& upstream, const Node& node, Findings& findings) {
-  const Node* wish = node.find("on_endpoint_down");
-  if (!wish || wish->faulty || node.find("health_check")) return;
-  if (upstream.on_endpoint_down == OnEndpointDown::close) {
-    findings.add(wish->at, "on_endpoint_down is of use with a health_check only");
-  }
-}
-
 void check_tls(const Upstream& upstream, const Node& node, Findings& findings) {
   const Node* section = node.find("tls");
   if (!upstream.tls || !section || section->faulty) return;
@@ -250,7 +242,6 @@ void check_upstreams(const Config& config, const Node& root, Findings& findings)
     check_endpoints(upstream->second, entry.value, findings);
     check_balance(upstream->second, entry.value, findings);
     check_health(upstream->second, entry.value, findings);
-    check_outage(upstream->second, entry.value, findings);
     check_tls(upstream->second, entry.value, findings);
   }
 }

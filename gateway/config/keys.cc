@@ -401,10 +401,11 @@ void visit_health(Keys& keys, Upstream& upstream) {
   }
   keys.section({"outlier_detection", "Learns from connections that fail."},
                [&] { visit(keys, upstream.outlier_detection); });
-  keys.choice_of({"on_endpoint_down",
-                  "What happens to the clients of an endpoint that fails its `health_check`: their "
-                  "WebSockets, and responses that have begun."},
-                 upstream.on_endpoint_down, {"keep", "close"});
+  keys.choice_of(
+      {"on_endpoint_down",
+       "What happens to the clients of an endpoint that fails its `health_check`, or that "
+       "`outlier_detection` has found: their WebSockets, and responses that have begun."},
+      upstream.on_endpoint_down, {"keep", "close"});
   keys.number(
       {"slow_start", "Time in which an endpoint that came back grows to its share of new clients."},
       upstream.slow_start_ms, duration_or_off);

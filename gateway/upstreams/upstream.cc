@@ -447,6 +447,7 @@ void Upstream::report_failure(Endpoint& endpoint, ConnectFailure failure) {
                 {"why", std::to_string(in_row) +
                             " failures to connect in a row, the last: " + metrics::label(failure)},
                 {"ejected_ms", ejected_ms}});
+  tell_down(endpoint);
 }
 
 bool Upstream::may_eject(const Endpoint& endpoint, std::uint64_t now_ms) const {

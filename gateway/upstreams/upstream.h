@@ -145,10 +145,10 @@ class Upstream : public std::enable_shared_from_this<Upstream> {
   // that their metrics and slow starts are right.
   void end_ejections();
 
-  // Called on the thread that found an endpoint unhealthy, if config().on_endpoint_down is close: a
-  // worker subscribes and posts to its own loop. Not for an ejection: that connections fail is a
-  // guess, and those that stand say otherwise. Returns a number for unsubscribe(), after which it
-  // is not called any more. It must not subscribe or unsubscribe itself.
+  // Called on the thread that found an endpoint unhealthy or ejected it, if
+  // config().on_endpoint_down is close: a worker subscribes and posts to its own loop. Returns a
+  // number for unsubscribe(), after which it is not called any more. It must not subscribe or
+  // unsubscribe itself.
   using OnDown = std::function<void(const Endpoint&)>;
   std::uint64_t subscribe(OnDown on_down);
   void unsubscribe(std::uint64_t subscription);

@@ -82,7 +82,6 @@ class Walk {
     if (pointer == "/routes/0" && name == "tcp") object["tcp"]["upstream"] = address;
     if (is_in(name, {"tokens", "token_file"})) object.erase("upstream");
     if (name == "hash_on") object["lb"] = "hash";
-    if (name == "on_endpoint_down") object["health_check"] = Json::object();
     return document;
   }
 

@@ -664,19 +664,8 @@ TEST_CASE("on_endpoint_down: close tells the subscribers, once for each time") {
   for (int i = 0; i < 5; ++i) scene.upstream->report_check(scene.at(0), true);
   told.clear();
   scene.upstream->unsubscribe(first);
-  for (int i = 0; i < 5; ++i) scene.upstream->report_check(scene.at(1), false);
+  scene.fail(1, 7);  // ejected
   CHECK(told == "second1 ");
-}
-
-TEST_CASE("on_endpoint_down: close leaves those of an ejected endpoint alone") {
-  config::Upstream config = with_health_check(with_weights({1, 1}));
-  config.on_endpoint_down = config::OnEndpointDown::close;
-  Scene scene(config);
-  int told = 0;
-  scene.upstream->subscribe([&](const Endpoint&) { ++told; });
-  scene.fail(1, 7);
-  CHECK_FALSE(scene.upstream->is_up(scene.at(1)));
-  CHECK(told == 0);
 }
 
 TEST_CASE("an endpoint that is healthy again and ejected is not said to be up, but at the end") {
