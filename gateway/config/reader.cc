@@ -149,6 +149,14 @@ bool is_secret(Syntax syntax) {
   return is_key(syntax) || syntax == Syntax::header_value;
 }
 
+// Whether a secret may be written out in a key's place. "!..." and "&..." are taken for a tag and
+// an anchor, with nothing behind them.
+bool may_show_secret(const Node& node) {
+  const bool nothing =
+      node.kind == Node::Kind::null || (node.kind == Node::Kind::scalar && node.text.empty());
+  return node.faulty ? !node.variable : !nothing && !node.variable;
+}
+
 // What a text in the place of a mapping is short for.
 void expand(Node& node, std::string_view key) {
   Node mapping;
@@ -256,7 +264,6 @@ void Reader::choice(const Key& key, std::size_t& field, const Words& words) {
 }
 
 std::optional<std::string> Reader::checked(Node& node, Syntax syntax) {
-  if (is_key(syntax) && !node.filled && !node.text.empty()) findings_.hide_line(node.at.line);
   auto value = check_syntax(syntax, node.text, base_dir_);
   if (value) return *value;
   const bool shown = !is_secret(syntax);
@@ -269,7 +276,28 @@ void Reader::check_name(const Entry& entry, Syntax syntax) {
   if (!name) findings_.add(entry.key_at, in_quotes(entry.key) + ": " + name.error().message);
 }
 
+// Whatever stands there, and however wrong it is.
+void Reader::hide(std::string_view key) {
+  for (const auto* entries : {&node_->entries, &node_->repeated}) {
+    for (const Entry& entry : *entries) {
+      if (entry.key != key || !may_show_secret(entry.value)) continue;
+      findings_.hide_line(entry.key_at.line);
+      hide_lines(entry.value);
+    }
+  }
+}
+
+void Reader::hide_lines(const Node& node) {
+  findings_.hide_line(node.at.line);
+  for (const Node& item : node.items) hide_lines(item);
+  for (const Entry& entry : node.entries) {
+    findings_.hide_line(entry.key_at.line);
+    hide_lines(entry.value);
+  }
+}
+
 void Reader::text(const Key& key, std::string& field, Syntax syntax) {
+  if (is_key(syntax)) hide(key.name);
   Node* node = find(key, Node::Kind::scalar, "a text");
   if (!node) return;
   if (auto value = checked(*node, syntax)) field = std::move(*value);

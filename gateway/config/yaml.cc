@@ -35,6 +35,14 @@ bool is_open_quote(std::string_view text, std::size_t offset) {
   return true;
 }
 
+// Whether it is a variable, without a default, and nothing else.
+bool is_variable(std::string_view text) {
+  constexpr std::string_view in_names =
+      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_";
+  return text.starts_with("${") && text.find_first_not_of(in_names, 2) == text.size() - 1 &&
+         text.ends_with('}');
+}
+
 // What ends the reading at once. Not derived from the parser's exceptions: those are about syntax.
 struct Refused {
   Position at;
@@ -105,6 +113,7 @@ class Builder final : public YAML::EventHandler {
     Node node;
     std::optional<Entry> key;                             // of a mapping: read, waits for its value
     bool drop_value = false;                              // the key was faulty
+    bool repeated = false;                                // the key has come before
     bool dashes = false;                                  // of a sequence: not in brackets
     std::unordered_map<std::string, std::uint32_t> keys;  // seen so far, with their lines
   };
@@ -157,6 +166,7 @@ class Builder final : public YAML::EventHandler {
       filled_bytes_ += node.text.size();
       return;
     }
+    node.variable = is_variable(node.text);
     const std::size_t left = yaml_bytes_max - std::min(filled_bytes_, yaml_bytes_max);
     const auto lookup = [&](const std::string& name) {
       auto value = environment_(name);
@@ -184,7 +194,7 @@ class Builder final : public YAML::EventHandler {
       throw Refused{position_of(mark),
                     "nested more than " + std::to_string(yaml_depth_max) + " levels deep"};
     }
-    frames_.push_back({std::move(node), {}, false, false, {}});
+    frames_.push_back({std::move(node), {}, false, false, false, {}});
   }
 
   void close() {
@@ -204,8 +214,9 @@ class Builder final : public YAML::EventHandler {
   }
 
   void add_key(Frame& frame, Node node) {
+    frame.repeated = false;
     frame.drop_value = !check_key(frame, node);
-    if (!frame.drop_value) frame.key = Entry{std::move(node.text), node.at, {}};
+    if (!frame.drop_value || frame.repeated) frame.key = Entry{std::move(node.text), node.at, {}};
   }
 
   bool check_key(Frame& frame, Node& node) {
@@ -219,6 +230,7 @@ class Builder final : public YAML::EventHandler {
     } else if (const auto [first, is_new] = frame.keys.emplace(node.text, node.at.line); !is_new) {
       report(node, "duplicate key " + in_quotes(node.text) + " (first in line " +
                        std::to_string(first->second) + ")");
+      frame.repeated = true;
     }
     frame.node.faulty |= node.faulty;
     return !node.faulty;
@@ -229,7 +241,8 @@ class Builder final : public YAML::EventHandler {
       frame.node.items.push_back(std::move(node));
     } else if (frame.key) {
       frame.key->value = std::move(node);
-      frame.node.entries.push_back(std::move(*frame.key));
+      auto& entries = frame.repeated ? frame.node.repeated : frame.node.entries;
+      entries.push_back(std::move(*frame.key));
     }
     frame.key.reset();
     frame.drop_value = false;
