@@ -521,6 +521,7 @@ Upstream::Candidates Upstream::take_back(std::uint64_t now_ms) {
 bool Upstream::report_check(Endpoint& endpoint, bool healthy) {
   const config::HealthCheck rules = config_.health_check.value_or(config::HealthCheck{});
   const std::uint64_t now_ms = clock_();
+  Candidates back;
   bool up = false;
   {
     const std::lock_guard lock(mutex_);
@@ -531,11 +532,13 @@ bool Upstream::report_check(Endpoint& endpoint, bool healthy) {
     const std::uint32_t needed = healthy ? rules.healthy_threshold : rules.unhealthy_threshold;
     if (++endpoint.checks_in_row_ < needed) return false;
     endpoint.checks_in_row_ = 0;
+    back = take_back(now_ms);  // an ejection that is over does not tell of it once more
     endpoint.healthy_ = healthy;
     if (healthy) endpoint.slow_from_ms_ = now_ms;
     show(endpoint, now_ms);
     up = is_up_at(endpoint, now_ms);
   }
+  log_back(back);
   if (healthy) return up;
   counters_->ejections_health.add();
   tell_down(endpoint);

@@ -693,6 +693,19 @@ TEST_CASE("an endpoint whose ejection is over and that fails its checks is not s
   CHECK(scene.upstream->report_check(scene.at(0), true));
 }
 
+TEST_CASE("an endpoint that is healthy again when its ejection is over is said to be up once") {
+  Scene scene(with_health_check(with_weights({1, 1})));
+  scene.fail(0, 5);
+  for (int i = 0; i < 3; ++i) scene.upstream->report_check(scene.at(0), false);
+  test::LogLines log;
+  scene.now_ms += 60'000;
+  bool told = false;
+  for (int i = 0; i < 3; ++i) told = scene.upstream->report_check(scene.at(0), true) || told;
+  scene.upstream->end_ejections();
+  CHECK(told);
+  CHECK(log.stop() == "");
+}
+
 TEST_CASE("on_endpoint_down: keep tells nobody") {
   Scene scene(with_health_check(with_weights({1, 1})));
   int told = 0;
