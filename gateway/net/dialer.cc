@@ -70,16 +70,22 @@ bool Dialer::is_waiting_with_others_left() const {
   return poll_ && tried_ < addresses_.size();
 }
 
-std::uint64_t Dialer::share_ms(std::uint64_t left_ms) const {
+std::uint64_t Dialer::share_ms(std::uint64_t left_ms) {
+  timed_ = tried_;
   if (!is_waiting_with_others_left()) return left_ms;
   const std::uint64_t fair_ms = left_ms / (addresses_.size() - tried_ + 1);
   return std::min(left_ms, std::max(fair_ms, address_ms_min));
 }
 
 void Dialer::try_another() {
-  if (!is_waiting_with_others_left()) return;
+  if (!is_waiting_with_others_left() || timed_ != tried_) return;
   give_up_socket();
   try_next();
+}
+
+const Error* Dialer::out_of_ports() const {
+  const bool short_of_them = trouble_ && trouble_->failure == Failure::out_of_ports;
+  return short_of_them ? &trouble_->error : nullptr;
 }
 
 // Returns whether the loop will tell how it went.
@@ -143,8 +149,7 @@ std::string Dialer::address() const {
 }
 
 void Dialer::note(int error) {
-  // Whatever the others say, the one that could not be tried may be well.
-  if (trouble_ && trouble_->failure == Failure::out_of_ports) return;
+  if (out_of_ports() != nullptr) return;
   const bool no_port = error == EADDRNOTAVAIL && has_source_address(addresses_[tried_ - 1]);
   // Without IPv6 an IPv6 address says less than the one before it: localhost has both.
   if (trouble_ && error == EADDRNOTAVAIL && !no_port) return;

@@ -59,9 +59,13 @@ class Dialer final : private uv::Poll::Owner, private Transport::Owner {
   // How long the present address may take, if there are `left_ms` for it and all behind it: a fair
   // share, but enough to answer from anywhere. All of it for the last one, and for the one that has
   // answered, whose TLS handshake goes on.
-  std::uint64_t share_ms(std::uint64_t left_ms) const;
-  // Gives the present address up for the next one, unless it is the last or has answered.
+  std::uint64_t share_ms(std::uint64_t left_ms);
+  // Gives the present address up for the next one, unless it is the last, has answered, or came
+  // after the last share_ms(): then it shall have its share.
   void try_another();
+  // Why an address could not be tried, if no port was left to connect from and no other address has
+  // answered since: whatever they say, that one may be well. Otherwise null.
+  const Error* out_of_ports() const;
   // The addresses up to the present one: all before it have failed or were given up.
   std::span<const Address> tried() const { return std::span(addresses_).first(tried_); }
 
@@ -99,6 +103,7 @@ class Dialer final : private uv::Poll::Owner, private Transport::Owner {
   Dialer::Owner& owner_;
 
   std::size_t tried_ = 0;  // of the addresses; the last of them is the present one
+  std::size_t timed_ = 0;  // those that were tried at the last share_ms()
   std::optional<Fd> fd_;   // while it connects; closed after poll_
   std::optional<uv::Poll> poll_;
   std::unique_ptr<Transport> transport_;

@@ -127,9 +127,14 @@ class Health final : private net::Dialer::Owner, private net::Transport::Owner {
       dialer_->try_another();
       return timer_.start(dialer_->share_ms(left_ms()));
     }
-    if (!verdict_)
-      verdict_ = {false, "no answer after " + std::to_string(rules_.timeout_ms) + " ms"};
+    if (!verdict_) verdict_ = late();
     conclude();
+  }
+
+  Verdict late() const {
+    const Error* const shortage = dialer_->out_of_ports();
+    if (shortage != nullptr) return {{}, shortage->message};
+    return {false, "no answer after " + std::to_string(rules_.timeout_ms) + " ms"};
   }
 
   void ask() {

@@ -134,11 +134,7 @@ void Dial::on_deadline() {
         dialer_->try_another();
         return allot_time();
       }
-      lease_.endpoint()->put_last(dialer_->tried());
-      dialer_.reset();  // it has nothing more to say
-      return fail_attempt(
-          ConnectFailure::timeout,
-          "no connection after " + std::to_string((uv::now_ns() - began_ns_) / 1'000'000) + " ms");
+      return give_up();
     case State::pausing:
       return begin_attempt();
     case State::starting:
@@ -146,6 +142,17 @@ void Dial::on_deadline() {
     case State::over:
       break;  // these have no deadline
   }
+}
+
+// No address has answered in time.
+void Dial::give_up() {
+  const auto dialer = std::move(dialer_);  // it has nothing more to say
+  if (const Error* const shortage = dialer->out_of_ports())
+    return fail_attempt(ConnectFailure::descriptors, shortage->message);
+  lease_.endpoint()->put_last(dialer->tried());
+  fail_attempt(
+      ConnectFailure::timeout,
+      "no connection after " + std::to_string((uv::now_ns() - began_ns_) / 1'000'000) + " ms");
 }
 
 // The rest at the end of the turn: this may be the dialer's own event.

@@ -76,6 +76,7 @@ class Dial final : public Turn::Mortal,
   void await_address();
   void connect(std::vector<net::Address> addresses);
   void allot_time();
+  void give_up();
   void fail_attempt(metrics::ConnectFailure reason, const std::string& why);
   void pause();
   void refuse(Upstream::NoEndpoint none);

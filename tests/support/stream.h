@@ -90,10 +90,13 @@ inline std::pair<int, int> tcp_pair() {
 // kernel drops whatever else comes.
 class Dropping {
  public:
-  Dropping()
+  explicit Dropping(const std::string& address = "127.0.0.1:0",
+                    const std::string& client_address = "127.0.0.1:0")
       : listener_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)),
         client_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)),
-        address_(*net::Address::parse("127.0.0.1:0")) {
+        address_(*net::Address::parse(address)) {
+    const auto from = *net::Address::parse(client_address);
+    REQUIRE(::bind(client_.get(), from.raw(), from.raw_size()) == 0);
     REQUIRE(::bind(listener_.get(), address_.raw(), address_.raw_size()) == 0);
     REQUIRE(::listen(listener_.get(), 0) == 0);
     address_ = *net::Address::of_socket(listener_.get());

@@ -464,6 +464,7 @@ TEST_CASE("dialer: an address that does not answer has its share of the time, an
   dialling.start({dead.address(), silent.address(), listening.address(), dead.address()});
   dialling.loop.run_until([&] { return dialling.dialer->tried().size() == 2; });
   CHECK(dialling.dialer->share_ms(6'000) == 2'000);
+  CHECK(dialling.dialer->out_of_ports() == nullptr);
   CHECK(dialling.dialer->share_ms(900) == 500);  // whatever is left for the others
   CHECK(dialling.dialer->share_ms(300) == 300);
   dialling.dialer->try_another();
@@ -472,6 +473,21 @@ TEST_CASE("dialer: an address that does not answer has its share of the time, an
   CHECK(dialling.transport->peer_address()->to_string() == listening.address().to_string());
   CHECK(dialling.dialer->tried().size() == 3);
   CHECK(dialling.dialer->tried()[2] == listening.address());
+}
+
+TEST_CASE("dialer: an address that comes in the midst of another's share has one of its own") {
+  const Listening dead("127.0.0.1:0", nobody_listens);
+  const Dropping silent;
+  Dialling dialling;
+  dialling.start({dead.address(), silent.address(), silent.address()});
+  REQUIRE(dialling.dialer->tried().size() == 1);
+  CHECK(dialling.dialer->share_ms(6'000) == 2'000);
+  dialling.loop.run_until([&] { return dialling.dialer->tried().size() == 2; });
+  dialling.dialer->try_another();
+  CHECK(dialling.dialer->tried().size() == 2);
+  CHECK(dialling.dialer->share_ms(5'000) == 2'500);
+  dialling.dialer->try_another();
+  CHECK(dialling.dialer->tried().size() == 3);
 }
 
 TEST_CASE("dialer: the last address, and one that has answered, have all of the time") {

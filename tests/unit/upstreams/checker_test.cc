@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "support/log_lines.h"
+#include "support/own_network.h"
 #include "unit/upstreams/scene.h"
 
 using namespace sluice;
@@ -389,6 +390,28 @@ TEST_CASE("checker: without descriptors nothing is said of an endpoint") {
   scene.loop.run_until(is_asked);
   ::close(accepted);
   CHECK(scene.upstream->counters().ejections_health.get() == 0);
+}
+
+TEST_CASE("checker: without a port to connect from nothing is said, if no address answers then") {
+  in_own_network("40000 40000", [] {
+    const Server server(5000);
+    const Dropping silent("127.0.0.2:5000", "127.0.0.1:41000");
+    const auto address = *net::Address::parse(server.address());
+    const Fd holder(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    if (::connect(holder.get(), address.raw(), address.raw_size()) != 0) return "no connection";
+    Scene scene;
+    scene.config.endpoints = {{"no..name:80"}};
+    scene.config.health_check = quick();
+    scene.config.health_check->timeout_ms = 20;
+    scene.config.health_check->unhealthy_threshold = 1;
+    scene.upstream = Upstream::create("up", scene.config).value();
+    scene.at(0).set_addresses({address, silent.address()});
+    LogLines log;
+    scene.start();
+    scene.loop.run_for(100);
+    if (!scene.upstream->is_up(scene.at(0))) return "it is down";
+    return count_of(log.stop(), "upstream endpoint not checked") == 1 ? "" : "not checked at all";
+  });
 }
 
 TEST_CASE("checker: the end of an ejection is shown without anybody asking") {

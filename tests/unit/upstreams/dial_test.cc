@@ -449,6 +449,33 @@ TEST_CASE("dial: without a port to connect from another endpoint is tried, and n
   });
 }
 
+TEST_CASE(
+    "dial: without a port to connect from no endpoint is to blame, if no address answers then") {
+  in_own_network("40000 40000", [] {
+    const Server server(5000);
+    const Dropping silent("127.0.0.2:5000", "127.0.0.1:41000");
+    Scene holder({server.address()});
+    holder.start();
+    holder.run();
+    if (!holder.outcome) return "the first: " + holder.failure->detail;
+
+    Scene scene({"backend:80"});
+    scene.config.connect_attempts = 1;
+    scene.config.connect_timeout_ms = 1'000;
+    scene.upstream = Upstream::create("up", scene.config).value();
+    scene.at(0).set_addresses({*net::Address::parse(server.address()), silent.address()});
+    scene.start();
+    scene.loop.run_for(5);
+    scene.pass(900);
+    if (scene.told()) return std::string("told too early");
+    scene.pass(200);
+    if (!scene.failure) return std::string("not told");
+    if (scene.failure->http_status() != 503) return "not 503: " + scene.failure->detail;
+    if (scene.failures(0, ConnectFailure::timeout) != 0) return std::string("it is to blame");
+    return std::string();
+  });
+}
+
 TEST_CASE("dial: a hash key chooses the endpoint") {
   std::vector<std::unique_ptr<Server>> servers;
   std::vector<std::string> addresses;
