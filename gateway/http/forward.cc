@@ -111,7 +111,9 @@ std::string token_or_quoted(const std::string& text) {
 // RFC 7239 6: "IPv6 addresses are enclosed in brackets", and so quoted.
 std::string forwarded_element(const std::string& client_ip, const std::string& authority,
                               std::string_view scheme) {
-  std::string element = "for=";
+  std::string element;
+  element.reserve(128);
+  element = "for=";
   if (client_ip == "unix") {
     element += "unknown";
   } else if (client_ip.find(':') != std::string::npos) {
@@ -165,11 +167,13 @@ void append_random_id(std::string& text, std::size_t bytes) {
 // With the flag "sampled": without it, a tracing library's usual sampler would follow its parent
 // and record nothing.
 std::string new_traceparent() {
-  std::string text = "00-";
+  std::string text;
+  text.reserve(55);
+  text = "00-";
   append_random_id(text, trace_id_bytes);
   text += '-';
   append_random_id(text, parent_id_bytes);
-  return text + "-01";
+  return text += "-01";
 }
 
 void set_trace(Fields& fields) {
@@ -291,6 +295,7 @@ Result<TrustedProxies> TrustedProxies::parse(const std::vector<std::string>& ran
 
 bool TrustedProxies::contains(std::string_view ip) const {
   if (ip == "unix") return unix_;
+  if (ranges_.empty()) return false;
   const std::optional<Bytes16> address = parse_address(ip);
   if (!address) return false;
   const Bytes16 mapped = *parse_address("0.0.0.0");
@@ -334,6 +339,7 @@ Result<std::string> serialise_request(std::string_view method, std::string_view 
     return tl::unexpected(good.error());
   }
   std::string wire;
+  wire.reserve(1024);  // of a usual head
   wire.append(method).append(" ").append(target).append(" HTTP/1.1\r\n");
   for (const Header& field : headers) {
     wire.append(field.name).append(": ").append(field.value).append("\r\n");

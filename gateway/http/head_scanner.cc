@@ -33,10 +33,24 @@ std::size_t HeadScanner::skip_empty_lines(Bytes bytes) {
 std::size_t HeadScanner::scan(Bytes bytes) {
   std::size_t size = 0;
   while (size < bytes.size() && !done() && !error_) {
+    if (state_ == State::value) size += take_run(bytes.subspan(size));
+    if (size == bytes.size()) break;
     take(bytes[size]);
     if (!error_) ++size;
   }
   return size;
+}
+
+// Most of a head is values of fields: the bytes that take_value() would let pass, at once. Returns
+// how many.
+std::size_t HeadScanner::take_run(Bytes bytes) {
+  const std::string_view text = as_text(
+      bytes.first(std::min<std::size_t>(bytes.size(), limits_.head_bytes_max - head_bytes_)));
+  const auto* const end =
+      std::find_if(text.begin(), text.end(), [](char c) { return is_control(c); });
+  const auto count = static_cast<std::uint32_t>(end - text.begin());
+  head_bytes_ += count;
+  return count;
 }
 
 void HeadScanner::take(std::uint8_t byte) {

@@ -1,4 +1,4 @@
-// HeadScanner: the first reader of a request's head, stricter than llhttp, one byte at a time.
+// HeadScanner: the first reader of a request's head, stricter than llhttp.
 //
 // Where two readers disagree about a head, requests are smuggled. So every byte passes this grammar
 // of RFC 9112 to the letter (CRLF and nothing else ends a line, one space and nothing else parts
@@ -59,6 +59,7 @@ class HeadScanner {
     done,
   };
 
+  std::size_t take_run(Bytes bytes);
   void take(std::uint8_t byte);
   void take_start(std::uint8_t byte);
   void take_method(std::uint8_t byte);

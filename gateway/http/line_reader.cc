@@ -1,5 +1,7 @@
 #include "http/line_reader.h"
 
+#include <algorithm>
+
 #include "base/field.h"
 
 namespace sluice::http {
@@ -9,8 +11,19 @@ LineReader::Status LineReader::read(Bytes& input, std::size_t bytes_max) {
   while (!input.empty() && status == Status::need_more) {
     status = take(static_cast<char>(input.front()), bytes_max);
     input = input.subspan(1);
+    if (status == Status::need_more && !carriage_return_) take_run(input, bytes_max);
   }
   return status;
+}
+
+// Most of a line: what take() would append, at once.
+void LineReader::take_run(Bytes& input, std::size_t bytes_max) {
+  const std::size_t room = bytes_max - std::min(bytes_max, line_.size());
+  const std::string_view text = as_text(input.first(std::min(input.size(), room)));
+  const auto* const end =
+      std::find_if(text.begin(), text.end(), [](char c) { return is_control(c); });
+  line_.append(text.begin(), end);
+  input = input.subspan(static_cast<std::size_t>(end - text.begin()));
 }
 
 LineReader::Status LineReader::take(char c, std::size_t bytes_max) {

@@ -26,6 +26,7 @@ class LineReader {
 
  private:
   Status take(char c, std::size_t bytes_max);
+  void take_run(Bytes& input, std::size_t bytes_max);
 
   std::string line_;
   bool complete_ = true;

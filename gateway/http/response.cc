@@ -75,14 +75,14 @@ bool may_have_body(int status) {
   return status >= 200 && status != 204 && status != 304;
 }
 
-Result<> append_field(std::string& head, std::string_view name, std::string_view value) {
-  if (!is_token(name)) {
-    return fail("not a header field's name: " + std::to_string(name.size()) + " bytes");
+Result<> append_fields(std::string& head, const std::vector<Header>& fields) {
+  for (const auto& [name, value] : fields) {
+    if (!is_token(name)) {
+      return fail("not a header field's name: " + std::to_string(name.size()) + " bytes");
+    }
+    if (!is_field_value(value)) return fail("a control character in header field " + name);
+    head.append(name).append(": ").append(value).append("\r\n");
   }
-  if (!is_field_value(value)) {
-    return fail("a control character in header field " + std::string(name));
-  }
-  head.append(name).append(": ").append(value).append("\r\n");
   return {};
 }
 
@@ -176,16 +176,11 @@ bool closes(const Response& response, const ResponseContext& context) {
 
 Result<std::string> serialise(const Response& response, const ResponseContext& context) {
   std::string wire;
-  if (Result<> appended = append_status_line(wire, response); !appended) {
-    return tl::unexpected(appended.error());
-  }
-  for (const std::vector<Header>& fields : {own_fields(response, context), response.headers}) {
-    for (const Header& field : fields) {
-      if (Result<> appended = append_field(wire, field.name, field.value); !appended) {
-        return tl::unexpected(appended.error());
-      }
-    }
-  }
+  wire.reserve(512);  // of a usual head
+  Result<> appended = append_status_line(wire, response);
+  if (appended) appended = append_fields(wire, own_fields(response, context));
+  if (appended) appended = append_fields(wire, response.headers);
+  if (!appended) return tl::unexpected(appended.error());
   wire += "\r\n";
   if (!context.head && may_have_body(response.status)) wire += response.body;
   return wire;

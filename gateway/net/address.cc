@@ -7,11 +7,24 @@
 #include <charconv>
 #include <cstddef>
 #include <cstring>
+#include <iterator>
 
 namespace sluice::net {
 namespace {
 
-std::string host_text(int family, const void* address) {
+// One a request, and inet_ntop() goes by way of sprintf().
+std::string ipv4_text(const std::uint8_t* address) {
+  char text[INET_ADDRSTRLEN];
+  char* end = text;
+  for (std::size_t i = 0; i < sizeof(in_addr); ++i) {
+    if (i != 0) *end++ = '.';
+    end = std::to_chars(end, std::end(text), address[i]).ptr;
+  }
+  return {text, end};
+}
+
+std::string host_text(int family, const std::uint8_t* address) {
+  if (family == AF_INET) return ipv4_text(address);
   char text[INET6_ADDRSTRLEN] = "";
   inet_ntop(family, address, text, sizeof text);
   return text;

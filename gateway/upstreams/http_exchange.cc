@@ -41,15 +41,19 @@ std::optional<std::uint64_t> keep_alive_timeout_ms(const http::ResponseHead& hea
   return {};
 }
 
-std::optional<http::Header> framing_field(const http::BodyFraming& body) {
-  switch (body.kind) {
+// With the field that tells how long its body is.
+HttpRequest with_framing(HttpRequest request) {
+  switch (request.body.kind) {
     case http::BodyFraming::Kind::length:
-      return http::Header{"Content-Length", std::to_string(body.length)};
+      request.headers.push_back({"Content-Length", std::to_string(request.body.length)});
+      break;
     case http::BodyFraming::Kind::chunked:
-      return http::Header{"Transfer-Encoding", "chunked"};
+      request.headers.push_back({"Transfer-Encoding", "chunked"});
+      break;
     default:
-      return {};
+      break;
   }
+  return request;
 }
 
 }  // namespace
@@ -76,7 +80,7 @@ struct HttpExchange::State final : private Turn::Entry,
       : context_(context),
         pool_(pool),
         upstream_(std::move(upstream)),
-        request_(std::move(request)),
+        request_(with_framing(std::move(request))),
         owner_(&owner) {
     if (request_.handshake_timeout_ms != 0) {
       answer_due_ms_ = context_.wheel.now_ms() + request_.handshake_timeout_ms;
@@ -154,9 +158,8 @@ struct HttpExchange::State final : private Turn::Entry,
   // ---- Connecting
 
   void start() {
-    std::vector<http::Header> headers = request_.headers;
-    if (auto field = framing_field(request_.body)) headers.push_back(std::move(*field));
-    Result<std::string> head = http::serialise_request(request_.method, request_.target, headers);
+    Result<std::string> head =
+        http::serialise_request(request_.method, request_.target, request_.headers);
     if (!head) {
       unsendable_ = head.error().message;
       context_.turn.wake(*this);

@@ -55,5 +55,19 @@ TEST_CASE("the scanner stops at the end of the head") {
   CHECK_FALSE(scanner.error().has_value());
 }
 
+TEST_CASE("the scanner stops at the limit, in the midst of a value too, whatever has come") {
+  const std::string head = "GET / HTTP/1.1\r\nX: a\tbcdefghijklmnopqrstuvwxyz\r\n\r\n";
+  for (std::uint32_t limit = 1; limit < head.size(); ++limit) {
+    CAPTURE(limit);
+    HeadScanner scanner({100, limit, 8192});
+    CHECK(scanner.scan(as_bytes(head)) == limit);
+    REQUIRE(scanner.error().has_value());
+    CHECK(scanner.error()->status == (limit == 4 || limit == 5 ? 414 : 431));
+  }
+  HeadScanner scanner({100, static_cast<std::uint32_t>(head.size()), 8192});
+  CHECK(scanner.scan(as_bytes(head)) == head.size());
+  CHECK(scanner.done());
+}
+
 }  // namespace
 }  // namespace sluice::http

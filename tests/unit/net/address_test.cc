@@ -63,6 +63,8 @@ TEST_CASE("the peer of an accepted socket is written as people read it") {
   };
   CHECK(endpoint("192.0.2.1:49152").to_string() == "192.0.2.1:49152");
   CHECK(endpoint("192.0.2.1:49152").ip() == "192.0.2.1");
+  CHECK(endpoint("255.255.255.255:1").ip() == "255.255.255.255");
+  CHECK(endpoint("0.10.0.100:1").ip() == "0.10.0.100");
   CHECK(endpoint("[::1]:49152").to_string() == "[::1]:49152");
   CHECK(endpoint("[::1]:49152").ip() == "::1");
   CHECK(endpoint("unix:/x").to_string() == "unix");
