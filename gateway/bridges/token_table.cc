@@ -68,30 +68,27 @@ Result<std::shared_ptr<upstreams::Upstream>> TokenTable::find(std::string_view t
                                                               std::uint64_t now_ms) {
   if (const auto found = mapped_.find(token); found != mapped_.end()) return found->second;
   if (file_.empty()) return nullptr;
-  const std::string address = address_of(token, now_ms);
-  if (address.empty()) return nullptr;
-  return registry_.on_demand(address);
+  const std::lock_guard lock(mutex_);
+  look_at_file(now_ms);
+  const auto address = tokens_.find(token);
+  if (address == tokens_.end()) return nullptr;
+  // Under the lock: another thread that finds it gone from the file forgets it behind us.
+  return registry_.on_demand(address->second);
 }
 
-// Empty: the file does not know the token.
-std::string TokenTable::address_of(std::string_view token, std::uint64_t now_ms) {
-  const std::lock_guard lock(mutex_);
-  if (now_ms >= next_look_ms_) {
-    next_look_ms_ = now_ms + look_interval_ms;
-    const Stamp stamp = stamp_of(file_);
-    const bool changed = stamp != seen_;
-    if (changed || unreadable_) {
-      seen_ = stamp;
-      if (const auto read = read_file(); read) {
-        log::info("token file read", {{"file", file_}, {"tokens", tokens_.size()}});
-      } else if (changed) {
-        log::warning("token file not read",
-                     {{"file", file_}, {"why", read.error().message}, {"kept", tokens_.size()}});
-      }
-    }
+void TokenTable::look_at_file(std::uint64_t now_ms) {
+  if (now_ms < next_look_ms_) return;
+  next_look_ms_ = now_ms + look_interval_ms;
+  const Stamp stamp = stamp_of(file_);
+  const bool changed = stamp != seen_;
+  if (!changed && !unreadable_) return;
+  seen_ = stamp;
+  if (const auto read = read_file(); read) {
+    log::info("token file read", {{"file", file_}, {"tokens", tokens_.size()}});
+  } else if (changed) {
+    log::warning("token file not read",
+                 {{"file", file_}, {"why", read.error().message}, {"kept", tokens_.size()}});
   }
-  const auto found = tokens_.find(token);
-  return found == tokens_.end() ? std::string() : found->second;
 }
 
 TokenTable::Stamp TokenTable::stamp_of(const std::string& file) {

@@ -50,9 +50,10 @@ class TokenTable {
   TokenTable(std::string file, upstreams::Registry& registry);
 
   static Stamp stamp_of(const std::string& file);
+  // With mutex_ held, or before anybody shares the table.
+  void look_at_file(std::uint64_t now_ms);
   Result<> read_file();
   void forget_others(const Tokens& before);
-  std::string address_of(std::string_view token, std::uint64_t now_ms);
 
   upstreams::Registry& registry_;
   std::map<std::string, std::shared_ptr<upstreams::Upstream>, std::less<>> mapped_;
