@@ -126,11 +126,16 @@ def ratio_goals(contests, what, of, bounds, ours="sluice"):
             yield at_most(f"{what} {workload}, times {of}", ratios, bounds[workload])
 
 
-def times_less_goals(contests, what, than, at_least_times):
-    """How many times less we cost than a peer."""
+def times_less_goals(contests, what, than, at_least_times, limit=None):
+    """How many times less we cost than a peer; and so much `limit` did, which nobody can beat."""
     for contest in contests:
         runs = contest["runs"]
-        if than in runs:
-            ratios = statistics.ratios(runs[than], runs["sluice"])
-            name = f"{what} {Workload.of(contest)}, times less than {than}"
-            yield at_least(name, ratios, at_least_times, "{:.1f}")
+        if than not in runs:
+            continue
+        ratios = statistics.ratios(runs[than], runs["sluice"])
+        name = f"{what} {Workload.of(contest)}, times less than {than}"
+        made = at_least(name, ratios, at_least_times, "{:.1f}")
+        if limit in runs:
+            of_limit = statistics.median(statistics.ratios(runs[than], runs[limit]))
+            made = made._replace(value=f"{made.value}; {limit} {of_limit:.1f}")
+        yield made
