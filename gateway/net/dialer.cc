@@ -70,15 +70,14 @@ bool Dialer::is_waiting_with_others_left() const {
   return poll_ && tried_ < addresses_.size();
 }
 
-std::uint64_t Dialer::share_ms(std::uint64_t left_ms) {
-  timed_ = tried_;
+std::uint64_t Dialer::share_ms(std::uint64_t left_ms) const {
   if (!is_waiting_with_others_left()) return left_ms;
   const std::uint64_t fair_ms = left_ms / (addresses_.size() - tried_ + 1);
   return std::min(left_ms, std::max(fair_ms, address_ms_min));
 }
 
 void Dialer::try_another() {
-  if (!is_waiting_with_others_left() || timed_ != tried_) return;
+  if (!is_waiting_with_others_left()) return;
   give_up_socket();
   try_next();
 }
@@ -121,6 +120,7 @@ void Dialer::on_poll(uv::Poll::Events events) {
   note(error);
   give_up_socket();
   try_next();
+  if (poll_) owner_.on_next_address();
 }
 
 // The loop knows a descriptor once only, so our poll leaves before the transport's comes.

@@ -39,6 +39,9 @@ class Dialer final : private uv::Poll::Owner, private Transport::Owner {
     virtual void on_dialled(std::unique_ptr<Transport> transport) = 0;
     // The last address that was tried has failed. `error` is a sentence for the log.
     virtual void on_dial_failed(Failure failure, const Error& error) = 0;
+    // An address has failed, and another one is tried: that has a share of the time left, as of
+    // now. Not called from inside of the constructor and of try_another().
+    virtual void on_next_address() {}
 
    protected:
     ~Owner() = default;
@@ -59,9 +62,8 @@ class Dialer final : private uv::Poll::Owner, private Transport::Owner {
   // How long the present address may take, if there are `left_ms` for it and all behind it: a fair
   // share, but enough to answer from anywhere. All of it for the last one, and for the one that has
   // answered, whose TLS handshake goes on.
-  std::uint64_t share_ms(std::uint64_t left_ms);
-  // Gives the present address up for the next one, unless it is the last, has answered, or came
-  // after the last share_ms(): then it shall have its share.
+  std::uint64_t share_ms(std::uint64_t left_ms) const;
+  // Gives the present address up for the next one, unless it is the last or has answered.
   void try_another();
   // Why an address could not be tried, if no port was left to connect from and no other address has
   // answered since: whatever they say, that one may be well. Otherwise null.
@@ -103,7 +105,6 @@ class Dialer final : private uv::Poll::Owner, private Transport::Owner {
   Dialer::Owner& owner_;
 
   std::size_t tried_ = 0;  // of the addresses; the last of them is the present one
-  std::size_t timed_ = 0;  // those that were tried at the last share_ms()
   std::optional<Fd> fd_;   // while it connects; closed after poll_
   std::optional<uv::Poll> poll_;
   std::unique_ptr<Transport> transport_;

@@ -125,7 +125,7 @@ class Health final : private net::Dialer::Owner, private net::Transport::Owner {
     if (!asking_) return ask();
     if (!verdict_ && left_ms() > 0) {
       dialer_->try_another();
-      return timer_.start(dialer_->share_ms(left_ms()));
+      return on_next_address();
     }
     if (!verdict_) verdict_ = late();
     conclude();
@@ -180,6 +180,8 @@ class Health final : private net::Dialer::Owner, private net::Transport::Owner {
     if (net::Dialer::is_own_shortage(failure)) return decide({}, error.message);
     decide(false, error.message);
   }
+
+  void on_next_address() override { timer_.start(dialer_->share_ms(left_ms())); }
 
   void on_secure() override {}
   void on_sent() override {}

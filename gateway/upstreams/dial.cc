@@ -104,7 +104,7 @@ void Dial::connect(std::vector<net::Address> addresses) {
 
 // One address that does not answer shall not take the time of the others.
 void Dial::allot_time() {
-  const std::uint64_t now_ms = context_.wheel.now_ms();
+  const std::uint64_t now_ms = std::min(context_.wheel.now_ms(), attempt_deadline_ms_);
   set_deadline(now_ms + dialer_->share_ms(attempt_deadline_ms_ - now_ms));
 }
 
@@ -144,7 +144,7 @@ void Dial::on_deadline() {
   }
 }
 
-// No address has answered in time.
+// There is no connection in time.
 void Dial::give_up() {
   const auto dialer = std::move(dialer_);  // it has nothing more to say
   if (const Error* const shortage = dialer->out_of_ports())

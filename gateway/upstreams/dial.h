@@ -71,6 +71,7 @@ class Dial final : public Turn::Mortal,
   void on_turn_end() override;
   void on_dialled(std::unique_ptr<net::Transport> transport) override;
   void on_dial_failed(net::Dialer::Failure failure, const Error& error) override;
+  void on_next_address() override { allot_time(); }
 
   void begin_attempt();
   void await_address();

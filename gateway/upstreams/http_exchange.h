@@ -102,6 +102,7 @@ class HttpExchange final : public Turn::Mortal {
 
   // After on_response() with status 101 (also inside of it). The exchange is over.
   Upgraded take_upgraded();
+  // With the field that frames its body among the headers.
   const HttpRequest& request() const;
   const Upstream& upstream() const;
   // The endpoint that answers; null before one was found. For the log.

@@ -356,6 +356,7 @@ TEST_CASE("checker: a name without an address is a failed check") {
 }
 
 TEST_CASE("checker: an address that does not answer leaves time for the others") {
+  const Refusing down;
   const Dropping silent;
   const Server server;
   Scene scene;
@@ -364,7 +365,8 @@ TEST_CASE("checker: an address that does not answer leaves time for the others")
   scene.config.health_check->timeout_ms = 800;
   scene.config.health_check->healthy_threshold = 1;
   scene.upstream = Upstream::create("up", scene.config).value();
-  scene.at(0).set_addresses({silent.address(), *net::Address::parse(server.address())});
+  scene.at(0).set_addresses({*net::Address::parse(down.address()), silent.address(),
+                             *net::Address::parse(server.address())});
   for (int i = 0; i < 3; ++i) scene.upstream->report_check(scene.at(0), false);
   scene.start();
   scene.run_until_up(true);

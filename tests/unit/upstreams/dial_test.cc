@@ -320,6 +320,40 @@ TEST_CASE("dial: an address that does not answer leaves time for the others, and
   CHECK(scene.retries() == 0);
 }
 
+TEST_CASE("dial: an address behind one that refuses has a share of its own, and no more") {
+  const Refusing down;
+  const Dropping silent;
+  const Server server;
+  const auto address = [](const std::string& text) { return *net::Address::parse(text); };
+  for (const bool has_another : {true, false}) {
+    Scene scene({"backend:80"});
+    scene.config.connect_attempts = 1;
+    scene.config.connect_timeout_ms = 1'200;
+    scene.upstream = Upstream::create("up", scene.config).value();
+    std::vector<net::Address> addresses = {address(down.address()), silent.address()};
+    if (has_another) addresses.push_back(address(server.address()));
+    scene.at(0).set_addresses(addresses);
+    scene.start();
+    scene.end_turn();
+    scene.pass(300);  // and then the loop hears of the first
+    scene.loop.run_for(5);
+    scene.pass(400);
+    scene.loop.run_for(5);
+    CHECK_FALSE(scene.told());
+    if (has_another) {
+      scene.pass(200);  // 500 ms of the second are over
+      scene.run();
+      CHECK(scene.outcome.has_value());
+    } else {
+      scene.pass(400);
+      CHECK_FALSE(scene.told());
+      scene.pass(200);
+      REQUIRE(scene.failure);
+      CHECK(scene.failure->http_status() == 504);
+    }
+  }
+}
+
 TEST_CASE("dial: a name that is not known yet is waited for") {
   Server server;
   Scene scene({"backend:80"});
