@@ -140,13 +140,10 @@ Json json_of(const Node& node, Findings& findings) {
   return nullptr;
 }
 
-bool is_key(Syntax syntax) {
-  return syntax == Syntax::secret || syntax == Syntax::signing_key;
-}
-
 // May not be written elsewhere, such as in the log of a start that failed.
 bool is_secret(Syntax syntax) {
-  return is_key(syntax) || syntax == Syntax::header_value;
+  return syntax == Syntax::secret || syntax == Syntax::signing_key ||
+         syntax == Syntax::header_value;
 }
 
 // Whether a secret may be written out in a key's place. "!..." and "&..." are taken for a tag and
@@ -155,6 +152,35 @@ bool may_show_secret(const Node& node) {
   const bool nothing =
       node.kind == Node::Kind::null || (node.kind == Node::Kind::scalar && node.text.empty());
   return node.faulty ? !node.variable : !nothing && !node.variable;
+}
+
+template <typename Visit>
+void for_each_entry(const Node& mapping, const Visit& visit) {
+  for (const Entry& entry : mapping.entries) visit(entry);
+  for (const Entry& entry : mapping.dropped) visit(entry);
+}
+
+void hide_lines(const Node& node, Findings& findings) {
+  findings.hide_line(node.at.line);
+  for (const Node& item : node.items) hide_lines(item, findings);
+  for_each_entry(node, [&](const Entry& entry) {
+    findings.hide_line(entry.key_at.line);
+    hide_lines(entry.value, findings);
+  });
+}
+
+// No message shows a line in which a key may stand written out, wherever that is and however wrong.
+// Those of a tls section are names of files.
+void hide_keys(const Node& node, Findings& findings) {
+  for (const Node& item : node.items) hide_keys(item, findings);
+  for_each_entry(node, [&](const Entry& entry) {
+    if (entry.key == "tls") return;
+    if (entry.key != "key" || !may_show_secret(entry.value)) {
+      return hide_keys(entry.value, findings);
+    }
+    findings.hide_line(entry.key_at.line);
+    hide_lines(entry.value, findings);
+  });
 }
 
 // What a text in the place of a mapping is short for.
@@ -169,6 +195,7 @@ void expand(Node& node, std::string_view key) {
 }  // namespace
 
 void Reader::read(Config& config) {
+  hide_keys(root_, findings_);
   if (is(root_, Node::Kind::mapping, "expected a mapping"))
     within(root_, [&] { visit(*this, config); });
 }
@@ -276,28 +303,7 @@ void Reader::check_name(const Entry& entry, Syntax syntax) {
   if (!name) findings_.add(entry.key_at, in_quotes(entry.key) + ": " + name.error().message);
 }
 
-// Whatever stands there, and however wrong it is.
-void Reader::hide(std::string_view key) {
-  for (const auto* entries : {&node_->entries, &node_->repeated}) {
-    for (const Entry& entry : *entries) {
-      if (entry.key != key || !may_show_secret(entry.value)) continue;
-      findings_.hide_line(entry.key_at.line);
-      hide_lines(entry.value);
-    }
-  }
-}
-
-void Reader::hide_lines(const Node& node) {
-  findings_.hide_line(node.at.line);
-  for (const Node& item : node.items) hide_lines(item);
-  for (const Entry& entry : node.entries) {
-    findings_.hide_line(entry.key_at.line);
-    hide_lines(entry.value);
-  }
-}
-
 void Reader::text(const Key& key, std::string& field, Syntax syntax) {
-  if (is_key(syntax)) hide(key.name);
   Node* node = find(key, Node::Kind::scalar, "a text");
   if (!node) return;
   if (auto value = checked(*node, syntax)) field = std::move(*value);

@@ -49,9 +49,6 @@ class Reader final : public Keys {
   // Reports "<expected>, found ..." unless the node is of this kind.
   bool is(Node& node, Node::Kind kind, std::string_view expected);
   std::optional<std::string> checked(Node& node, Syntax syntax);
-  // No message shows a line in which the key may stand written out.
-  void hide(std::string_view key);
-  void hide_lines(const Node& node);
   void check_name(const Entry& entry, Syntax syntax);
 
   Node& root_;

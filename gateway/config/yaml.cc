@@ -39,8 +39,8 @@ bool is_open_quote(std::string_view text, std::size_t offset) {
 bool is_variable(std::string_view text) {
   constexpr std::string_view in_names =
       "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_";
-  return text.starts_with("${") && text.find_first_not_of(in_names, 2) == text.size() - 1 &&
-         text.ends_with('}');
+  return text.size() > 3 && text.starts_with("${") && text.ends_with('}') &&
+         text.find_first_not_of(in_names, 2) == text.size() - 1;
 }
 
 // What ends the reading at once. Not derived from the parser's exceptions: those are about syntax.
@@ -112,8 +112,7 @@ class Builder final : public YAML::EventHandler {
   struct Frame {
     Node node;
     std::optional<Entry> key;                             // of a mapping: read, waits for its value
-    bool drop_value = false;                              // the key was faulty
-    bool repeated = false;                                // the key has come before
+    bool drops = false;                                   // the key was reported
     bool dashes = false;                                  // of a sequence: not in brackets
     std::unordered_map<std::string, std::uint32_t> keys;  // seen so far, with their lines
   };
@@ -158,7 +157,7 @@ class Builder final : public YAML::EventHandler {
   bool expects_key() const {
     if (frames_.empty()) return false;
     const Frame& frame = frames_.back();
-    return frame.node.kind == Node::Kind::mapping && !frame.key && !frame.drop_value;
+    return frame.node.kind == Node::Kind::mapping && !frame.key;
   }
 
   void fill_in(Node& node, std::size_t offset) {
@@ -194,7 +193,7 @@ class Builder final : public YAML::EventHandler {
       throw Refused{position_of(mark),
                     "nested more than " + std::to_string(yaml_depth_max) + " levels deep"};
     }
-    frames_.push_back({std::move(node), {}, false, false, false, {}});
+    frames_.push_back({std::move(node), {}, false, false, {}});
   }
 
   void close() {
@@ -214,9 +213,8 @@ class Builder final : public YAML::EventHandler {
   }
 
   void add_key(Frame& frame, Node node) {
-    frame.repeated = false;
-    frame.drop_value = !check_key(frame, node);
-    if (!frame.drop_value || frame.repeated) frame.key = Entry{std::move(node.text), node.at, {}};
+    frame.drops = !check_key(frame, node);
+    frame.key = Entry{std::move(node.text), node.at, {}};
   }
 
   bool check_key(Frame& frame, Node& node) {
@@ -230,7 +228,6 @@ class Builder final : public YAML::EventHandler {
     } else if (const auto [first, is_new] = frame.keys.emplace(node.text, node.at.line); !is_new) {
       report(node, "duplicate key " + in_quotes(node.text) + " (first in line " +
                        std::to_string(first->second) + ")");
-      frame.repeated = true;
     }
     frame.node.faulty |= node.faulty;
     return !node.faulty;
@@ -239,13 +236,12 @@ class Builder final : public YAML::EventHandler {
   void add_value(Frame& frame, Node node) {
     if (frame.node.kind == Node::Kind::sequence) {
       frame.node.items.push_back(std::move(node));
-    } else if (frame.key) {
-      frame.key->value = std::move(node);
-      auto& entries = frame.repeated ? frame.node.repeated : frame.node.entries;
-      entries.push_back(std::move(*frame.key));
+      return;
     }
+    frame.key->value = std::move(node);
+    auto& entries = frame.drops ? frame.node.dropped : frame.node.entries;
+    entries.push_back(std::move(*frame.key));
     frame.key.reset();
-    frame.drop_value = false;
   }
 
   std::string_view text_;

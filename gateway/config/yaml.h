@@ -24,14 +24,15 @@ struct Node {
 
   Kind kind = Kind::null;
   Position at;
-  bool plain = false;           // a scalar without quotes
-  bool filled = false;          // a scalar that holds a variable's value
-  bool variable = false;        // a scalar that is a variable, without a default, and nothing else
-  bool faulty = false;          // something about it has been reported: say nothing more
-  std::string text;             // of a scalar, variables filled in
-  std::vector<Node> items;      // of a sequence
-  std::vector<Entry> entries;   // of a mapping, in the order of the file, no key twice
-  std::vector<Entry> repeated;  // those whose key has come before: reported, not to be read
+  bool plain = false;          // a scalar without quotes
+  bool filled = false;         // a scalar that holds a variable's value
+  bool variable = false;       // a scalar that is a variable, without a default, and nothing else
+  bool faulty = false;         // something about it has been reported: say nothing more
+  std::string text;            // of a scalar, variables filled in
+  std::vector<Node> items;     // of a sequence
+  std::vector<Entry> entries;  // of a mapping, in the order of the file, no key twice
+  std::vector<Entry>
+      dropped;  // those with a key that was reported, such as one that has come before
 
   const Node* find(std::string_view key) const;
 };
