@@ -402,7 +402,7 @@ TEST_CASE("checker: without a port to connect from nothing is said, if no addres
     const Fd holder(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
     if (::connect(holder.get(), address.raw(), address.raw_size()) != 0) return "no connection";
     Scene scene;
-    scene.config.endpoints = {{"no..name:80"}};
+    scene.config.endpoints = {{server.address()}};  // a name would be looked up by a thread
     scene.config.health_check = quick();
     scene.config.health_check->timeout_ms = 20;
     scene.config.health_check->unhealthy_threshold = 1;
