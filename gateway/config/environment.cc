@@ -73,4 +73,8 @@ tl::expected<std::string, ExpansionError> expand(std::string_view text,
   return out;
 }
 
+bool is_variable(std::string_view text) {
+  return text.starts_with("${") && text.ends_with('}') && is_name(text.substr(2, text.size() - 3));
+}
+
 }  // namespace sluice::config

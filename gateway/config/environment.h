@@ -25,4 +25,8 @@ tl::expected<std::string, ExpansionError> expand(std::string_view text,
                                                  const Environment& environment,
                                                  std::size_t size_max);
 
+// Whether a text is "${NAME}" and nothing else: then it shows nothing that somebody has written
+// out.
+bool is_variable(std::string_view text);
+
 }  // namespace sluice::config

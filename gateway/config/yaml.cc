@@ -35,14 +35,6 @@ bool is_open_quote(std::string_view text, std::size_t offset) {
   return true;
 }
 
-// Whether it is a variable, without a default, and nothing else.
-bool is_variable(std::string_view text) {
-  constexpr std::string_view in_names =
-      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_";
-  return text.size() > 3 && text.starts_with("${") && text.ends_with('}') &&
-         text.find_first_not_of(in_names, 2) == text.size() - 1;
-}
-
 // What ends the reading at once. Not derived from the parser's exceptions: those are about syntax.
 struct Refused {
   Position at;

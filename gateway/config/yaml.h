@@ -26,13 +26,12 @@ struct Node {
   Position at;
   bool plain = false;          // a scalar without quotes
   bool filled = false;         // a scalar that holds a variable's value
-  bool variable = false;       // a scalar that is a variable, without a default, and nothing else
+  bool variable = false;       // a scalar that is_variable()
   bool faulty = false;         // something about it has been reported: say nothing more
   std::string text;            // of a scalar, variables filled in
   std::vector<Node> items;     // of a sequence
   std::vector<Entry> entries;  // of a mapping, in the order of the file, no key twice
-  std::vector<Entry>
-      dropped;  // those with a key that was reported, such as one that has come before
+  std::vector<Entry> dropped;  // those whose key was reported, as one that repeats
 
   const Node* find(std::string_view key) const;
 };

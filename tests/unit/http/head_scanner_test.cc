@@ -62,7 +62,8 @@ TEST_CASE("the scanner stops at the limit, in the midst of a value too, whatever
     HeadScanner scanner({100, limit, 8192});
     CHECK(scanner.scan(as_bytes(head)) == limit);
     REQUIRE(scanner.error().has_value());
-    CHECK(scanner.error()->status == (limit == 4 || limit == 5 ? 414 : 431));
+    const bool in_target = limit == 4 || limit == 5;  // the slash, and the space behind it
+    CHECK(scanner.error()->status == (in_target ? 414 : 431));
   }
   HeadScanner scanner({100, static_cast<std::uint32_t>(head.size()), 8192});
   CHECK(scanner.scan(as_bytes(head)) == head.size());

@@ -56,6 +56,13 @@ struct Scene {
     for (int n = 0; n < times; ++n) upstream->report_failure(at(i), ConnectFailure::refused);
   }
 
+  // So many checks; whether report_check() returned true for one of them.
+  bool check(std::size_t i, bool healthy, int times) {
+    bool told = false;
+    for (int n = 0; n < times; ++n) told = upstream->report_check(at(i), healthy) || told;
+    return told;
+  }
+
   std::atomic<std::uint64_t> now_ms{1'000'000};
   std::shared_ptr<Upstream> upstream;
   std::vector<Lease> leases;
@@ -671,20 +678,18 @@ TEST_CASE("on_endpoint_down: close tells the subscribers, once for each time") {
 TEST_CASE("an endpoint that is healthy again and ejected is not said to be up, but at the end") {
   Scene scene(with_health_check(with_weights({1, 1})));
   scene.fail(0, 5);
-  for (int i = 0; i < 3; ++i) scene.upstream->report_check(scene.at(0), false);
+  scene.check(0, false, 3);
   test::LogLines log;
-  bool told = false;
-  for (int i = 0; i < 3; ++i) told = scene.upstream->report_check(scene.at(0), true) || told;
+  CHECK_FALSE(scene.check(0, true, 3));
   scene.now_ms += 60'000;
   scene.upstream->end_ejections();
   CHECK(test::count_of(log.stop(), "upstream endpoint up") == 1);
-  CHECK_FALSE(told);
 }
 
 TEST_CASE("an endpoint whose ejection is over and that fails its checks is not said to be up") {
   Scene scene(with_health_check(with_weights({1, 1})));
   scene.fail(0, 5);
-  for (int i = 0; i < 3; ++i) scene.upstream->report_check(scene.at(0), false);
+  scene.check(0, false, 3);
   test::LogLines log;
   scene.now_ms += 60'000;
   scene.upstream->end_ejections();
@@ -696,13 +701,11 @@ TEST_CASE("an endpoint whose ejection is over and that fails its checks is not s
 TEST_CASE("an endpoint that is healthy again when its ejection is over is said to be up once") {
   Scene scene(with_health_check(with_weights({1, 1})));
   scene.fail(0, 5);
-  for (int i = 0; i < 3; ++i) scene.upstream->report_check(scene.at(0), false);
+  scene.check(0, false, 3);
   test::LogLines log;
   scene.now_ms += 60'000;
-  bool told = false;
-  for (int i = 0; i < 3; ++i) told = scene.upstream->report_check(scene.at(0), true) || told;
+  CHECK(scene.check(0, true, 3));
   scene.upstream->end_ejections();
-  CHECK(told);
   CHECK(log.stop() == "");
 }
 
