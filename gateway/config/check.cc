@@ -12,14 +12,6 @@
 namespace sluice::config {
 namespace {
 
-const Node* find(const Node* node, std::string_view key) {
-  return node ? node->find(key) : nullptr;
-}
-
-bool is_faulty(const Node* node) {
-  return node && node->faulty;
-}
-
 // Where a setting of a route comes from: the route, or the defaults, or nowhere.
 class Origin {
  public:

@@ -14,14 +14,6 @@
 namespace sluice::config {
 namespace {
 
-const Node* find(const Node* node, std::string_view key) {
-  return node ? node->find(key) : nullptr;
-}
-
-bool is_faulty(const Node* node) {
-  return node && node->faulty;
-}
-
 // Says nothing where guessing would cost more than reading.
 template <typename Value>
 std::string did_you_mean(std::string_view name, const std::map<std::string, Value>& declared,

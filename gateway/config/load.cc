@@ -27,7 +27,7 @@ class Given {
 
  private:
   static bool says(const Node* holder, std::string_view section, std::string_view key) {
-    const Node* settings = holder ? holder->find(section) : nullptr;
+    const Node* settings = find(holder, section);
     return settings && settings->find(key);
   }
 

@@ -42,6 +42,14 @@ struct Entry {
   Node value;
 };
 
+// For nodes that may be absent.
+inline const Node* find(const Node* node, std::string_view key) {
+  return node ? node->find(key) : nullptr;
+}
+inline bool is_faulty(const Node* node) {
+  return node && node->faulty;
+}
+
 // Of the text, and of its values filled in. 100,000 routes take half of it.
 inline constexpr std::size_t yaml_bytes_max = 8 * 1024 * 1024;
 inline constexpr std::size_t yaml_depth_max = 64;
