@@ -9,6 +9,8 @@
 #include <cassert>
 #include <cerrno>
 
+#include "base/prefetch.h"
+
 namespace sluice::net {
 
 namespace {
@@ -104,6 +106,12 @@ void Socket::on_poll(uv::Poll::Events events) {
     flush();
     if (!failed_) owner_->on_sent();
   }
+}
+
+// Of the owner, whoever that is: as much as a connection has.
+void Socket::on_poll_soon() {
+  prefetch(owner_, 192);
+  if (send_watch_ != nullptr) prefetch(send_watch_.get(), sizeof *send_watch_);
 }
 
 // A busy peer must not starve the others. But of one that has sent much several reads in a row are

@@ -82,6 +82,7 @@ class Socket : public Transport, private uv::Poll::Owner {
 
  private:
   void on_poll(uv::Poll::Events events) override;
+  void on_poll_soon() override;
   void on_unanswered();
   void read_some();
   std::size_t read_once();

@@ -7,6 +7,7 @@
 #include <system_error>
 #include <utility>
 
+#include "base/prefetch.h"
 #include "uv/poll.h"
 
 namespace sluice::uv {
@@ -67,16 +68,30 @@ void Loop::turn(int timeout_ms) {
   event_count_ = count > 0 ? static_cast<std::size_t>(count) : 0;
   bool libuv_ready = false;
   for (std::size_t i = 0; i < event_count_; ++i) {
-    void* const poll = events_[i].data.ptr;
-    if (poll == this) {
-      libuv_ready = true;
-    } else if (poll != nullptr) {
-      static_cast<Poll*>(poll)->on_events(events_[i].events);
-    }
+    prefetch_after(i);
+    if (events_[i].data.ptr == this) libuv_ready = true;
+    if (Poll* const poll = poll_of(i)) poll->on_events(events_[i].events);
   }
   event_count_ = 0;
   // Or a timer is due, a handle closes, one was started that libuv's set does not have yet.
   if (libuv_ready || uv_backend_timeout(&loop_) == 0) uv_run(&loop_, UV_RUN_NOWAIT);
+}
+
+// Nothing of a socket is in the caches if thousands had their turn since it was told of something.
+// So each event fetches the poll of the next but one, with what stands before it in its owner; and
+// the owner of the next, whose poll is there by now, knows what else is needed.
+void Loop::prefetch_after(std::size_t event) {
+  constexpr std::size_t before_bytes = 64;
+  if (Poll* const poll = poll_of(event + 1)) poll->owner_.on_poll_soon();
+  if (Poll* const poll = poll_of(event + 2)) {
+    prefetch(reinterpret_cast<const std::byte*>(poll) - before_bytes, before_bytes + sizeof *poll);
+  }
+}
+
+// Null if there is no such event, or it is libuv's, or nobody waits for it any more.
+Poll* Loop::poll_of(std::size_t event) const {
+  if (event >= event_count_ || events_[event].data.ptr == this) return nullptr;
+  return static_cast<Poll*>(events_[event].data.ptr);
 }
 
 void Loop::tell_kernel() {

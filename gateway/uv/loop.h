@@ -68,6 +68,8 @@ class Loop {
   // Has the poll told of `wanted` in place of `before`, both as epoll has them.
   void watch(Poll& poll, int fd, std::uint32_t before, std::uint32_t wanted);
   void turn(int timeout_ms);
+  void prefetch_after(std::size_t event);
+  Poll* poll_of(std::size_t event) const;
   void run_posted();
 
   // Of one turn: so few that what a turn has received and gathered is still in the caches at its

@@ -19,6 +19,8 @@ class Poll {
   class Owner {
    public:
     virtual void on_poll(Events events) = 0;
+    // May come earlier in a turn in which on_poll() comes: the time to prefetch what that needs.
+    virtual void on_poll_soon() {}
 
    protected:
     ~Owner() = default;

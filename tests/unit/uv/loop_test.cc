@@ -41,8 +41,10 @@ struct Watcher final : uv::Poll::Owner {
     ++calls;
     if (then) then();
   }
+  void on_poll_soon() override { ++soon; }
   uv::Poll::Events last;
   int calls = 0;
+  int soon = 0;
   std::function<void()> then;
 };
 
@@ -389,17 +391,43 @@ TEST_CASE("a handle on libuv's loop that an event of ours starts is called back"
            [](uv_handle_t* closed) { delete reinterpret_cast<uv_poll_t*>(closed); });
 }
 
-TEST_CASE("a poll that is destroyed in the event of another hears nothing any more") {
+TEST_CASE("a Poll's owner is told that an event comes soon, but for a turn's first") {
   Loop loop;
-  Pair pairs[2];
-  Watcher watchers[2];
-  std::unique_ptr<uv::Poll> polls[2];
-  for (std::size_t i = 0; i < 2; ++i) {
+  Pair pairs[3];
+  Watcher watchers[3];
+  std::unique_ptr<uv::Poll> polls[3];
+  int before = 0;  // how many had been told so when on_poll() came
+  for (std::size_t i = 0; i < 3; ++i) {
     polls[i] = std::make_unique<uv::Poll>(loop, pairs[i].fds[0], watchers[i]);
     polls[i]->watch(true, false);
-    watchers[i].then = [&polls, i] { polls[1 - i].reset(); };
+    watchers[i].then = [&, i] { before += watchers[i].soon; };
     (void)!::write(pairs[i].fds[1], "x", 1);
   }
   loop.turn();
-  CHECK(watchers[0].calls + watchers[1].calls == 1);
+  CHECK(before == 2);
+  CHECK(watchers[0].soon + watchers[1].soon + watchers[2].soon == 2);
+}
+
+TEST_CASE("a Poll that is destroyed in the event of another hears nothing any more") {
+  struct Watched {
+    Watched(Loop& loop, int fd) : poll(loop, fd, watcher) { poll.watch(true, false); }
+    Watcher watcher;
+    uv::Poll poll;
+  };
+  Loop loop;
+  Pair pairs[4];
+  std::unique_ptr<Watched> watched[4];
+  int calls = 0;
+  for (std::size_t i = 0; i < 4; ++i) {
+    watched[i] = std::make_unique<Watched>(loop, pairs[i].fds[0]);
+    watched[i]->watcher.then = [&, i] {
+      ++calls;
+      for (std::size_t other = 0; other < 4; ++other) {
+        if (other != i) watched[other].reset();
+      }
+    };
+    (void)!::write(pairs[i].fds[1], "x", 1);
+  }
+  loop.turn();
+  CHECK(calls == 1);
 }
