@@ -8,8 +8,8 @@
  * under `plugins:`. Everything about an instance (create, its events, destroy) happens on its
  * worker's thread, so an instance needs no locks. Variables outside of the instance are shared by
  * the workers and do. The functions of sluice_host may be called on the worker's thread only: on
- * another one they do nothing, log an error and return SLUICE_WRONG_THREAD (or NULL, or 0). Only
- * log() may be called on every thread.
+ * another one they do nothing, log an error (ever more rarely) and return SLUICE_WRONG_THREAD, or
+ * NULL, or 0, or SLUICE_CLOSED from ready_state(). Only log() may be called on every thread.
  *
  * SOCKETS. A socket is a number, not a pointer. It means one client from on_open to the end of
  * on_close and is never used again; calls with a socket that has ended do nothing and return

@@ -156,9 +156,14 @@ class Handle {
     constexpr std::string_view what = "it accepted a subprotocol that the client did not offer";
     host_->fail(host_, socket_, what.data(), what.size());
   }
-  // Refuses the client with an HTTP status of 400 to 599.
+  // Refuses the client with an HTTP status of 400 to 599. Another one is the end of this socket, as
+  // an exception is.
   void reject(int status = 403, std::string_view reason = {}) const {
-    call(&sluice_host::reject, status, reason.data(), reason.size());
+    if (host_ == nullptr) return;
+    const int result = host_->reject(host_, socket_, status, reason.data(), reason.size());
+    if (result != SLUICE_INVALID) return;
+    constexpr std::string_view what = "it rejected with a status that is not 400 to 599";
+    host_->fail(host_, socket_, what.data(), what.size());
   }
 
   // False unless the socket is open; then nothing was sent.

@@ -26,6 +26,7 @@ class Thrower : public sluice::Socket {
 
   void on_open(const sluice::Request& request) override {
     if (request.query() == "open") throw std::runtime_error("thrown by on_open");
+    if (request.query() == "status") return reject(302, "/login");
     accept(request.query() == "protocol" ? "not offered" : "");
     if (request.query() == "accepted") throw std::runtime_error("thrown after accept()");
   }

@@ -73,6 +73,16 @@ TEST_CASE("a C++ plugin fails the socket that it accepts with a subprotocol of i
   client.close(1006);
 }
 
+TEST_CASE("a C++ plugin fails the socket that it rejects with a status that refuses nothing") {
+  Plugin plugin("thrower");
+  Client client(plugin);
+  client.request.query_ = "status";
+  client.open();
+  CHECK(client.socket.failed == "it rejected with a status that is not 400 to 599");
+  CHECK_FALSE(client.socket.rejected);
+  client.close(1006);
+}
+
 TEST_CASE("a plugin may accept after on_open; then the request is gone") {
   Plugin plugin("probe");
   Client first(plugin);
