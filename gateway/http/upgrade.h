@@ -33,8 +33,8 @@ struct Refusal {
 // "websocket", in any case. Others, "h2c" and "websocket, h2c" among them, are plain requests.
 bool is_upgrade_attempt(const Request& request);
 
-// The Origin is not looked at here (http/origin.h). Sec-WebSocket-Extensions is not either: none is
-// negotiated, and ignoring an offer declines it (RFC 6455 9.1), whatever it looks like.
+// The Origin is not looked at here (http/origin.h), nor is Sec-WebSocket-Extensions: what becomes
+// of an offer is the route's business, and a list that is none is 400 there (RFC 6455 9.1).
 tl::expected<Upgrade, Refusal> validate_upgrade(const Request& request);
 
 }  // namespace sluice::http
