@@ -147,10 +147,14 @@ void Session::receive(MutableBytes bytes) {
 }
 
 void Session::consume(MutableBytes bytes) {
+  message_moved_ = false;
   protocol_.receive(bytes);
   handle_events();
   if (protocol_.compresses()) count_inflated(0);  // of which nothing has come out yet
-  if (!ended()) watch_unfinished_message();
+  if (ended()) return;
+  // Control frames between two fragments are nothing of the message.
+  const bool stands = protocol_.between_fragments() && !message_moved_;
+  if (!stands || message_due_ == Tick::never) watch_unfinished_message();
 }
 
 void Session::consume_stash() {
@@ -193,6 +197,7 @@ void Session::handle(const ws::Event& event) {
 }
 
 void Session::on_data(const ws::Event& event) {
+  message_moved_ = true;
   metrics::TrafficCounters& traffic = context_.counters.traffic[from_client];
   if (event.frame_start) {
     if (event.continuation) {
@@ -256,6 +261,7 @@ void Session::on_message(const ws::Event& event) {
   }
   // A message in one piece stays where it was received, which is lent already.
   if (event.message_start && event.message_end) return deliver(event.message_type, event.payload);
+  set_idle_deadline();  // it may take longer than that to come
   const auto message = assemble(event);
   if (!message) return;
   // Lending it has what is queued leave at once, in a write of its own. If more was received behind
@@ -287,7 +293,8 @@ std::optional<Bytes> Session::assemble(const ws::Event& event) {
 
 void Session::on_ping(const ws::Event& event) {
   context_.counters.traffic[from_client].ping_frames.add();
-  if (too_many_control_frames() || state_ != ReadyState::open) return;
+  // RFC 6455 5.5.2: until the peer's own Close has come, behind which there are no pings.
+  if (too_many_control_frames() || ended()) return;
   // RFC 6455 5.5.3: only the most recently processed Ping need be answered. While the peer reads
   // nothing, no more than one answer waits for it.
   if (transport_.blocked() || protocol_.in_frame()) {
@@ -406,7 +413,7 @@ bool Session::too_many_messages(const ws::Event& data) {
 
 bool Session::too_many_control_frames() {
   const std::uint32_t max = context_.settings.limits.control_frames_per_second;
-  if (max == 0 || state_ != ReadyState::open) return false;
+  if (max == 0) return false;
   if (++rate_window().control_frames <= max) return false;
   close_rate_limited(Limit::control_frames, "control_frames_per_second");
   return true;
@@ -567,6 +574,7 @@ void Session::begin_frame(MessageType type, bool message_start, bool message_end
   Stream& present = extra().stream;
   present.sent_type = type;
   present.sent_fin = message_end;
+  sends_message_ = true;
   if (message_start) present.sent_bytes = 0;
   const std::size_t size_before = transport_.output().size();
   protocol_.begin_frame(type, message_start, message_end, payload_bytes, transport_.output(),
@@ -614,8 +622,14 @@ void Session::pass_on(const MessagePiece& piece) {
 // What the frame has held up may be sent now.
 void Session::end_frame() {
   const Stream& present = extra().stream;
-  if (present.sent_fin) count_sent(present.sent_type, present.sent_bytes);
+  if (present.sent_fin) {
+    count_sent(present.sent_type, present.sent_bytes);
+    sends_message_ = false;
+    if (draining_) drain();
+  }
   if (closing() == nullptr || !closing()->held_up) return send_held_pong();
+  if (!closing()->peer_closed) send_held_pong();
+  if (ended()) return;
   const auto frame = std::exchange(closing()->held_up, std::nullopt);
   send_close(frame->code, frame->text);
   if (ended()) return;  // the transport broke under it
@@ -625,7 +639,7 @@ void Session::end_frame() {
 
 void Session::send_held_pong() {
   if (congested() == nullptr || !congested()->pending_pong) return;
-  if (state_ != ReadyState::open || transport_.blocked()) return;
+  if (ended() || transport_.blocked()) return;
   const auto payload = std::exchange(congested()->pending_pong, std::nullopt);
   send_pong(as_bytes(*payload));
 }
@@ -1017,7 +1031,7 @@ void Session::forget_deadlines() {
 
 void Session::drain() {
   if (state_ != ReadyState::open) return;
-  draining_ = protocol_.in_message();
+  draining_ = protocol_.in_message() || sends_message_;
   if (!draining_) close_by_rule(ws::going_away, CloseReason::drain, "shutting down");
 }
 

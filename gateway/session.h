@@ -157,7 +157,7 @@ class Session final {
   // close reason on the wire, and stands in the log.
   void close_by_rule(std::uint16_t code, metrics::CloseReason reason, std::string rule,
                      metrics::Initiator initiator = metrics::Initiator::gateway);
-  // Closes with 1001, when the message that is being received has arrived whole.
+  // Closes with 1001, when the messages that are being received and sent in pieces are whole.
   void drain();
   // Ends the session without a closing handshake.
   void abort(metrics::Initiator initiator, metrics::CloseReason reason, std::string detail);
@@ -343,6 +343,8 @@ class Session final {
   bool seen_over_high_ : 1 = false;  // the same before a flush
   bool drained_ : 1 = false;         // on_session_drain() is due
   bool draining_ : 1 = false;        // close with 1001 at the next message boundary
+  bool sends_message_ : 1 = false;   // in frames or pieces of them; more of it is to come
+  bool message_moved_ : 1 = false;   // some of a message has come with what was received last
   bool peer_ended_ : 1 = false;      // nothing more comes, but for what is stashed
   bool kernel_watched_ : 1 = false;  // keepalive.tcp_user_timeout is looked at
   bool read_paused_ : 1 = false;

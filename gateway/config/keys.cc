@@ -122,8 +122,8 @@ void visit(Keys& keys, Limits& limits) {
 
 void visit(Keys& keys, Timeouts& timeouts) {
   keys.number({"idle",
-               "Time without a message in either direction; close code 1001 after it. "
-               "Pings are no messages."},
+               "Time without anything of a message in either direction; close code 1001 "
+               "after it. Pings are no messages."},
               timeouts.idle_ms, duration_or_off);
   keys.number({"message",
                "Time without a further byte of an unfinished message; close code 1008 "
@@ -137,7 +137,7 @@ void visit(Keys& keys, Timeouts& timeouts) {
 }
 
 void visit(Keys& keys, Keepalive& keepalive) {
-  keys.number({"ping_interval", "How often a quiet client is pinged."}, keepalive.ping_interval_ms,
+  keys.number({"ping_interval", "How often a client is pinged."}, keepalive.ping_interval_ms,
               duration_or_off);
   keys.number({"pong_timeout", "Time that the client has to answer a ping."},
               keepalive.pong_timeout_ms, duration);

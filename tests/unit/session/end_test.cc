@@ -171,6 +171,37 @@ TEST_CASE("drain() lets the message that is being received arrive whole first") 
   CHECK(scene.client_got() == "text 'Hello'; close 1001 'shutting down'");
 }
 
+TEST_CASE("drain() lets the message that is being sent in frames leave whole first") {
+  Scene scene([](config::Route& route) { route.target = config::HttpTarget{}; });
+  scene.session->begin_frame(MessageType::text, true, false, 3);
+  scene.session->send_payload(as_bytes("Hel"));
+  scene.receive(scene.client.fragment("in", true, false));
+  scene.session->drain();
+  scene.receive(scene.client.fragment("side", false, true));
+  CHECK(scene.client_got().empty());
+  scene.session->begin_frame(MessageType::text, false, true, 2);
+  scene.session->send_payload(as_bytes("l"));
+  scene.turn();
+  CHECK(scene.out().close_frames.get() == 0);
+  scene.session->send_payload(as_bytes("o"));
+  scene.turn();
+  CHECK(scene.client_got() == "text 'Hello'; close 1001 'shutting down'");
+}
+
+TEST_CASE("drain() lets the message that is being compressed leave whole first") {
+  ws::CompressionPool pool(1 << 20);
+  Scene scene([](config::Route& route) { route.target = config::HttpTarget{}; }, &pool);
+  scene.session->begin_frame(MessageType::binary, true, true, 1'000);
+  scene.session->send_payload(as_bytes(letters(100)));
+  scene.session->drain();
+  scene.turn();
+  CHECK(scene.out().close_frames.get() == 0);
+  scene.session->send_payload(as_bytes(letters(900)));
+  scene.turn();
+  CHECK(scene.out().close_frames.get() == 1);
+  CHECK(scene.out().message_size.sum.get() == 1'000);
+}
+
 TEST_CASE("drain() ends a client whose every read ends inside of another message") {
   Scene scene;
   const std::string message = scene.client.text(letters(100));
@@ -298,4 +329,22 @@ TEST_CASE("the largest bufferedAmount is remembered, and the slot shows the pres
   scene.client_reads();
   CHECK(scene.waiting.app_bytes == 0);
   CHECK(scene.session->totals().buffered_bytes_max == 1004);
+}
+
+TEST_CASE("RFC 6455 5.5.2: a ping is answered until the client's own Close has come") {
+  Scene scene([](config::Route& route) { route.limits.control_frames_per_second = 2; });
+  scene.close();
+  scene.turn();
+  CHECK(scene.client_got() == "close 1000 ''");
+  scene.receive(scene.client.ping("there?"));
+  CHECK(scene.transport.taken == "\x8a\x06there?");
+  SUBCASE("and the Close is awaited") {
+    scene.receive(scene.client.close(1000));
+    CHECK(scene.end() == "plugin normal 1000 '' clean");
+  }
+  SUBCASE("but not too many of them") {
+    scene.receive(scene.client.ping("2") + scene.client.ping("3"));
+    CHECK(scene.end() == "plugin normal 1006 '' unclean");
+    CHECK(scene.detail() == "limits.control_frames_per_second");
+  }
 }

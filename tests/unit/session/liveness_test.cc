@@ -296,6 +296,19 @@ TEST_CASE("a message in either direction puts off the idle timeout") {
   CHECK(scene.session->ready_state() == ReadyState::closing);
 }
 
+TEST_CASE("a message that takes longer than the idle timeout is no idleness") {
+  Scene scene([](config::Route& route) { route.timeouts.idle_ms = 10'000; });
+  const std::string bytes = scene.client.text("Hello");
+  constexpr std::size_t begun = 7;
+  scene.receive(bytes.substr(0, begun));
+  for (const char byte : bytes.substr(begun)) {
+    scene.wait(8'000);
+    scene.receive(std::string(1, byte));
+  }
+  CHECK(scene.told() == "text 'Hello'");
+  CHECK(scene.session->ready_state() == ReadyState::open);
+}
+
 TEST_CASE("a message that stops in the middle is closed with 1008") {
   for (const std::size_t cut : {1U, 3U, 7U, 20U}) {
     CAPTURE(cut);
@@ -307,6 +320,31 @@ TEST_CASE("a message that stops in the middle is closed with 1008") {
     CHECK(scene.client_got() == "close 1008 'timeouts.message'");
     scene.wait(5'000 + tick);
     CHECK(scene.end() == "gateway message_timeout 1006 '' unclean");
+  }
+}
+
+TEST_CASE("what comes between its fragments is nothing of an unfinished message") {
+  Scene scene([](config::Route& route) { route.timeouts.message_ms = 5'000; });
+  scene.receive(scene.client.fragment("Hel", true, false));
+  const std::string next = scene.client.fragment("l", false, false);
+  SUBCASE("pings and pongs") {
+    scene.wait(3'000);
+    scene.receive(scene.client.ping("there?") + scene.client.pong("here"));
+    CHECK(scene.client_got() == "pong 'there?'");
+    scene.wait(2'000 + 2 * tick);
+    CHECK(scene.client_got() == "close 1008 'timeouts.message'");
+  }
+  SUBCASE("but the next fragment is, and each byte of it") {
+    for (const char byte : next) {
+      scene.wait(3'000);
+      scene.receive(std::string(1, byte));
+    }
+    scene.wait(3'000);
+    scene.receive(scene.client.ping("there?") + next);
+    scene.wait(5'000 - tick);
+    CHECK(scene.session->ready_state() == ReadyState::open);
+    scene.wait(2 * tick);
+    CHECK(scene.client_got() == "pong 'there?'; close 1008 'timeouts.message'");
   }
 }
 
