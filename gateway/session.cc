@@ -293,8 +293,7 @@ std::optional<Bytes> Session::assemble(const ws::Event& event) {
 
 void Session::on_ping(const ws::Event& event) {
   context_.counters.traffic[from_client].ping_frames.add();
-  // RFC 6455 5.5.2: until the peer's own Close has come, behind which there are no pings.
-  if (too_many_control_frames() || ended()) return;
+  if (too_many_control_frames() || !answers_pings()) return;
   // RFC 6455 5.5.3: only the most recently processed Ping need be answered. While the peer reads
   // nothing, no more than one answer waits for it.
   if (transport_.blocked() || protocol_.in_frame()) {
@@ -311,6 +310,12 @@ void Session::on_pong(const ws::Event& event) {
   if (!answers_ping(event.payload)) return (void)too_many_control_frames();
   pong_due_ = Tick::never;
   context_.counters.ping_rtt.observe(metrics::ping_rtt_bounds_us, now_us() - ping_sent_us_);
+}
+
+// RFC 6455 5.5.2: until the peer's own Close has come, behind which there are no pings. But a peer
+// that is let wait for its Close must not be given pongs to take for ever.
+bool Session::answers_pings() const {
+  return state_ == ReadyState::open || (state_ == ReadyState::closing && !closing()->overdue);
 }
 
 bool Session::answers_ping(Bytes payload) const {
@@ -639,7 +644,7 @@ void Session::end_frame() {
 
 void Session::send_held_pong() {
   if (congested() == nullptr || !congested()->pending_pong) return;
-  if (ended() || transport_.blocked()) return;
+  if (!answers_pings() || transport_.blocked()) return;
   const auto payload = std::exchange(congested()->pending_pong, std::nullopt);
   send_pong(as_bytes(*payload));
 }
@@ -876,7 +881,10 @@ void Session::on_deadline() {
   const Tick now = context_.wheel.now();
   // A peer that is not read, since what it sent is still being delivered, cannot answer.
   const bool delivering = delivers() && pause_reasons_ != 0;
-  if (now >= close_due() && (delivering || takes_bytes())) await_close();
+  if (now >= close_due() && (delivering || takes_bytes())) {
+    closing()->overdue = true;
+    await_close();
+  }
   if (now >= close_due()) {
     SessionEnd end = closing()->why;
     if (end.reason == CloseReason::normal || end.reason == CloseReason::application) {

@@ -197,6 +197,7 @@ class Session final {
     Tick due = Tick::never;
     bool delivers = false;     // what the peer still sends
     bool peer_closed = false;  // its Close frame has come; ours is held up
+    bool overdue = false;      // it was given more time than timeouts.close
     struct CloseFrame {
       std::uint16_t code;
       std::string text;
@@ -261,6 +262,7 @@ class Session final {
   void deliver(MessageType type, Bytes message);
   void on_ping(const ws::Event& event);
   void on_pong(const ws::Event& event);
+  bool answers_pings() const;
   bool answers_ping(Bytes payload) const;
   void on_close(const ws::Event& event);
   void on_violation(const ws::Event& event);

@@ -348,3 +348,16 @@ TEST_CASE("RFC 6455 5.5.2: a ping is answered until the client's own Close has c
     CHECK(scene.detail() == "limits.control_frames_per_second");
   }
 }
+
+TEST_CASE("pongs that a client takes behind our Close give it no more time than once") {
+  Scene scene;
+  scene.transport.sending = {.acknowledged_bytes = 1000, .outstanding = true};
+  scene.close();
+  for (int i = 0; i < 20 && scene.end() == "open"; ++i) {
+    scene.wait(1'000);
+    if (!scene.transport.taken.empty()) ++scene.transport.sending.acknowledged_bytes;
+    scene.transport.taken.clear();
+    if (scene.end() == "open") scene.receive(scene.client.ping());
+  }
+  CHECK(scene.end() == "plugin close_timeout 1006 '' unclean");
+}
