@@ -312,10 +312,11 @@ void Session::on_pong(const ws::Event& event) {
   context_.counters.ping_rtt.observe(metrics::ping_rtt_bounds_us, now_us() - ping_sent_us_);
 }
 
-// RFC 6455 5.5.2: until the peer's own Close has come, behind which there are no pings. But a peer
-// that is let wait for its Close must not be given pongs to take for ever.
+// RFC 6455 5.5.2: until the peer's own Close has come, behind which there are no pings. But to take
+// our pongs must not give it more time to close, and so we send none after timeouts.close.
 bool Session::answers_pings() const {
-  return state_ == ReadyState::open || (state_ == ReadyState::closing && !closing()->overdue);
+  if (state_ == ReadyState::open) return true;
+  return closing() != nullptr && context_.wheel.now() < closing()->answers_until;
 }
 
 bool Session::answers_ping(Bytes payload) const {
@@ -579,7 +580,8 @@ void Session::begin_frame(MessageType type, bool message_start, bool message_end
   Stream& present = extra().stream;
   present.sent_type = type;
   present.sent_fin = message_end;
-  sends_message_ = true;
+  // One that begins while we drain is not waited for: of two busy directions one always has one.
+  if (!draining_) sends_message_ = true;
   if (message_start) present.sent_bytes = 0;
   const std::size_t size_before = transport_.output().size();
   protocol_.begin_frame(type, message_start, message_end, payload_bytes, transport_.output(),
@@ -881,10 +883,7 @@ void Session::on_deadline() {
   const Tick now = context_.wheel.now();
   // A peer that is not read, since what it sent is still being delivered, cannot answer.
   const bool delivering = delivers() && pause_reasons_ != 0;
-  if (now >= close_due() && (delivering || takes_bytes())) {
-    closing()->overdue = true;
-    await_close();
-  }
+  if (now >= close_due() && (delivering || takes_bytes())) await_close();
   if (now >= close_due()) {
     SessionEnd end = closing()->why;
     if (end.reason == CloseReason::normal || end.reason == CloseReason::application) {
@@ -1027,7 +1026,9 @@ void Session::start_closing(std::uint16_t code, std::string_view text, SessionEn
 
 // From now on, or from when the peer last took something of what stands before our Close frame.
 void Session::await_close() {
-  closing()->due = context_.wheel.after(context_.settings.timeouts.close_ms);
+  const Tick due = context_.wheel.after(context_.settings.timeouts.close_ms);
+  if (closing()->due == Tick::never) closing()->answers_until = due;
+  closing()->due = due;
   arm(closing()->due);
 }
 

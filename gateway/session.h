@@ -195,9 +195,9 @@ class Session final {
   struct Closing {
     SessionEnd why;
     Tick due = Tick::never;
-    bool delivers = false;     // what the peer still sends
-    bool peer_closed = false;  // its Close frame has come; ours is held up
-    bool overdue = false;      // it was given more time than timeouts.close
+    Tick answers_until = Tick::never;  // pings
+    bool delivers = false;             // what the peer still sends
+    bool peer_closed = false;          // its Close frame has come; ours is held up
     struct CloseFrame {
       std::uint16_t code;
       std::string text;

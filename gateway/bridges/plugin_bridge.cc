@@ -147,8 +147,9 @@ struct PluginInstance::Host {
     int result = SLUICE_OK;
     Slot* slot = find(host, id, "reject", result);
     if (slot == nullptr) return result;
-    if (status < 400 || status > 599 || is_dangling(reason, reason_size)) return SLUICE_INVALID;
+    if (is_dangling(reason, reason_size)) return SLUICE_INVALID;
     if (slot->socket->ready_state() != ReadyState::connecting) return SLUICE_WRONG_STATE;
+    if (status < 400 || status > 599) return SLUICE_INVALID;
     slot->socket->reject(status, text_of(reason, reason_size));
     return SLUICE_OK;
   }

@@ -147,9 +147,10 @@ class Protocol {
   bool close_sent() const { return close_sent_; }
   // A message has begun and is not finished. False after a close or a failure: it never will be.
   bool in_message() const { return in_ != nullptr && in_->in_message; }
-  // The same, and nothing of its next frame, or of a control frame before that, has come.
+  // The same, and nothing of its next frame has come; of a control frame before that, perhaps.
   bool between_fragments() const {
-    return in_message() && in_->state == State::header && !in_->header.begun();
+    return in_message() &&
+           (in_->state == State::control || (in_->state == State::header && !in_->header.begun()));
   }
   // A frame or a message has begun and is not finished, be it with one byte of a header.
   bool receiving() const {

@@ -31,6 +31,7 @@ class Thrower : public sluice::Socket {
     if (request.query() == "accepted") throw std::runtime_error("thrown after accept()");
   }
   void on_message(sluice::Message message) override {
+    if (message.data() == "reject") reject(302, "too late");
     if (message.data() == "next") shared_.next_constructor_throws_ = true;
     if (message.data() == "throw") throw std::runtime_error("thrown by on_message");
     if (message.data() == "throw 42") throw 42;

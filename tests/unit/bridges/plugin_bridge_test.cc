@@ -83,6 +83,16 @@ TEST_CASE("a C++ plugin fails the socket that it rejects with a status that refu
   client.close(1006);
 }
 
+TEST_CASE("a C++ plugin that rejects a client that is in already does nothing") {
+  Plugin plugin("thrower");
+  Client client(plugin);
+  client.open();
+  CHECK(client.say("reject") == Sents{{MessageType::text, "reject"}});
+  CHECK_FALSE(client.socket.failed);
+  CHECK_FALSE(client.socket.rejected);
+  client.close(1006);
+}
+
 TEST_CASE("a plugin may accept after on_open; then the request is gone") {
   Plugin plugin("probe");
   Client first(plugin);
@@ -134,7 +144,7 @@ TEST_CASE("arguments that are not allowed do nothing and say so") {
   const auto answers = client.say("invalid");
   REQUIRE(answers.size() == 2);
   CHECK(answers[0] == Sent{MessageType::binary, ""});
-  CHECK(answers[1].payload == "-3 -3 -3 -3 -3 -2 0 ");
+  CHECK(answers[1].payload == "-3 -3 -3 -3 -2 -2 0 ");
   CHECK_FALSE(client.socket.closed);
   CHECK_FALSE(client.socket.rejected);
 }

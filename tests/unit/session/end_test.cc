@@ -202,6 +202,26 @@ TEST_CASE("drain() lets the message that is being compressed leave whole first")
   CHECK(scene.out().message_size.sum.get() == 1'000);
 }
 
+TEST_CASE("drain() ends a relay of which both directions are always in the midst of a message") {
+  Scene scene([](config::Route& route) { route.target = config::HttpTarget{}; });
+  const auto begin = [&] {
+    scene.session->begin_frame(MessageType::text, true, true, 2);
+    scene.session->send_payload(as_bytes("a"));
+  };
+  const std::string message = scene.client.text("Hello");
+  begin();
+  scene.receive(message.substr(0, 8));
+  scene.session->drain();
+  for (int i = 0; i < 3; ++i) {
+    scene.receive(message.substr(8) + message.substr(0, 8));
+    scene.session->send_payload(as_bytes("b"));
+    begin();
+  }
+  scene.turn();
+  CHECK(scene.out().close_frames.get() == 1);
+  CHECK(scene.client_got().ends_with("text 'ab'; close 1001 'shutting down'"));
+}
+
 TEST_CASE("drain() ends a client whose every read ends inside of another message") {
   Scene scene;
   const std::string message = scene.client.text(letters(100));
@@ -358,6 +378,19 @@ TEST_CASE("pongs that a client takes behind our Close give it no more time than 
     if (!scene.transport.taken.empty()) ++scene.transport.sending.acknowledged_bytes;
     scene.transport.taken.clear();
     if (scene.end() == "open") scene.receive(scene.client.ping());
+  }
+  CHECK(scene.end() == "plugin close_timeout 1006 '' unclean");
+}
+
+TEST_CASE("nor do those that it takes after a while") {
+  Scene scene;
+  scene.close();
+  scene.turn();
+  for (int i = 0; i < 10 && scene.end() == "open"; ++i) {
+    scene.client_stops_reading();
+    scene.receive(scene.client.ping());
+    scene.wait(4'000);
+    if (scene.end() == "open") scene.client_reads();
   }
   CHECK(scene.end() == "plugin close_timeout 1006 '' unclean");
 }
