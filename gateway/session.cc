@@ -293,7 +293,9 @@ std::optional<Bytes> Session::assemble(const ws::Event& event) {
 
 void Session::on_ping(const ws::Event& event) {
   context_.counters.traffic[from_client].ping_frames.add();
-  if (too_many_control_frames() || !answers_pings()) return;
+  // RFC 6455 5.5.2 asks for a Pong behind our Close too; there the peer would find our Close first,
+  // and nothing that follows a Close frame is read by anybody.
+  if (too_many_control_frames() || state_ != ReadyState::open) return;
   // RFC 6455 5.5.3: only the most recently processed Ping need be answered. While the peer reads
   // nothing, no more than one answer waits for it.
   if (transport_.blocked() || protocol_.in_frame()) {
@@ -310,13 +312,6 @@ void Session::on_pong(const ws::Event& event) {
   if (!answers_ping(event.payload)) return (void)too_many_control_frames();
   pong_due_ = Tick::never;
   context_.counters.ping_rtt.observe(metrics::ping_rtt_bounds_us, now_us() - ping_sent_us_);
-}
-
-// RFC 6455 5.5.2: until the peer's own Close has come, behind which there are no pings. But to take
-// our pongs must not give it more time to close, and so we send none after timeouts.close.
-bool Session::answers_pings() const {
-  if (state_ == ReadyState::open) return true;
-  return closing() != nullptr && context_.wheel.now() < closing()->answers_until;
 }
 
 bool Session::answers_ping(Bytes payload) const {
@@ -419,7 +414,7 @@ bool Session::too_many_messages(const ws::Event& data) {
 
 bool Session::too_many_control_frames() {
   const std::uint32_t max = context_.settings.limits.control_frames_per_second;
-  if (max == 0) return false;
+  if (max == 0 || state_ != ReadyState::open) return false;
   if (++rate_window().control_frames <= max) return false;
   close_rate_limited(Limit::control_frames, "control_frames_per_second");
   return true;
@@ -635,8 +630,6 @@ void Session::end_frame() {
     if (draining_) drain();
   }
   if (closing() == nullptr || !closing()->held_up) return send_held_pong();
-  if (!closing()->peer_closed) send_held_pong();
-  if (ended()) return;
   const auto frame = std::exchange(closing()->held_up, std::nullopt);
   send_close(frame->code, frame->text);
   if (ended()) return;  // the transport broke under it
@@ -646,7 +639,7 @@ void Session::end_frame() {
 
 void Session::send_held_pong() {
   if (congested() == nullptr || !congested()->pending_pong) return;
-  if (!answers_pings() || transport_.blocked()) return;
+  if (state_ != ReadyState::open || transport_.blocked()) return;
   const auto payload = std::exchange(congested()->pending_pong, std::nullopt);
   send_pong(as_bytes(*payload));
 }
@@ -1026,9 +1019,7 @@ void Session::start_closing(std::uint16_t code, std::string_view text, SessionEn
 
 // From now on, or from when the peer last took something of what stands before our Close frame.
 void Session::await_close() {
-  const Tick due = context_.wheel.after(context_.settings.timeouts.close_ms);
-  if (closing()->due == Tick::never) closing()->answers_until = due;
-  closing()->due = due;
+  closing()->due = context_.wheel.after(context_.settings.timeouts.close_ms);
   arm(closing()->due);
 }
 

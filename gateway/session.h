@@ -195,9 +195,8 @@ class Session final {
   struct Closing {
     SessionEnd why;
     Tick due = Tick::never;
-    Tick answers_until = Tick::never;  // pings
-    bool delivers = false;             // what the peer still sends
-    bool peer_closed = false;          // its Close frame has come; ours is held up
+    bool delivers = false;     // what the peer still sends
+    bool peer_closed = false;  // its Close frame has come; ours is held up
     struct CloseFrame {
       std::uint16_t code;
       std::string text;
@@ -262,7 +261,6 @@ class Session final {
   void deliver(MessageType type, Bytes message);
   void on_ping(const ws::Event& event);
   void on_pong(const ws::Event& event);
-  bool answers_pings() const;
   bool answers_ping(Bytes payload) const;
   void on_close(const ws::Event& event);
   void on_violation(const ws::Event& event);
