@@ -1,12 +1,13 @@
 // The measure of script/bench beside raw_echo.cc: what an echo costs without any library. It sends
 // back what it reads, from the buffer that it read it into, and knows nothing of WebSocket.
 //
-//   bench_raw_epoll_echo      prints "listening on 127.0.0.1:PORT" and serves until it is killed
+//   bench_raw_epoll_echo [THREADS]    prints "listening on 127.0.0.1:PORT" and serves until it is
+//                                     killed
 #include "raw_server.h"
 
 namespace {
 
-char received[raw::receive_bytes];
+thread_local char received[raw::receive_bytes];
 
 void echo(int epoll_fd, raw::Client& client) {
   const ssize_t count = ::recv(client.fd, received, sizeof received, 0);
@@ -21,6 +22,6 @@ void echo(int epoll_fd, raw::Client& client) {
 
 }  // namespace
 
-int main() {
-  raw::serve_clients(echo);
+int main(int argc, char** argv) {
+  raw::serve_clients(echo, argc > 1 ? std::stoul(argv[1]) : 1);
 }

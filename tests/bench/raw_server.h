@@ -15,6 +15,8 @@
 #include <cstdlib>
 #include <cstring>
 #include <string>
+#include <thread>
+#include <vector>
 
 namespace raw {
 
@@ -117,21 +119,29 @@ template <typename OnClient, typename OnEvent, typename AfterTurn>
   }
 }
 
-// The same for servers of Clients; `on_readable` is told of those that sent something.
+// The same for servers of Clients; `on_readable` is told of those that sent something. Of several
+// threads each has its own clients; the first accepts for all, and hands them out by turns.
 template <typename OnReadable>
-[[noreturn]] void serve_clients(OnReadable on_readable) {
+[[noreturn]] void serve_clients(OnReadable on_readable, std::size_t threads = 1) {
   const int listener = listen_anywhere();
-  const int epoll_fd = epoll_with(listener);
-  const auto on_event = [&](const epoll_event& event) {
-    Client& client = *static_cast<Client*>(event.data.ptr);
-    if (client.waiting.empty()) {
-      on_readable(epoll_fd, client);
-    } else {
-      send_waiting(epoll_fd, client);
-    }
+  std::vector<int> epoll_fds = {epoll_with(listener)};
+  while (epoll_fds.size() < threads) epoll_fds.push_back(::epoll_create1(EPOLL_CLOEXEC));
+  std::size_t next = 0;
+  const auto on_client = [&] { accept_client(epoll_fds[next++ % threads], listener); };
+  const auto serve_one = [&](int epoll_fd) {
+    const auto on_event = [&](const epoll_event& event) {
+      Client& client = *static_cast<Client*>(event.data.ptr);
+      if (client.waiting.empty()) {
+        on_readable(epoll_fd, client);
+      } else {
+        send_waiting(epoll_fd, client);
+      }
+    };
+    serve(epoll_fd, on_client, on_event, [] {});
   };
-  serve(
-      epoll_fd, [&] { accept_client(epoll_fd, listener); }, on_event, [] {});
+  for (std::size_t i = 1; i < threads; ++i) std::thread(serve_one, epoll_fds[i]).detach();
+  serve_one(epoll_fds[0]);
+  std::abort();  // which is not reached: it serves for ever
 }
 
 }  // namespace raw

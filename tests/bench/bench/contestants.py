@@ -109,8 +109,8 @@ class Contestants:
     def raw_echo(self, core=None):
         return Server([self.tools / "bench_raw_echo"], core=core)
 
-    def raw_epoll_echo(self):
-        return Server([self.tools / "bench_raw_epoll_echo"])
+    def raw_epoll_echo(self, core=None, threads=1):
+        return Server([self.tools / "bench_raw_epoll_echo", threads], core=core)
 
     def raw_events(self, *channel):
         """The service behind webhooks, on the core of the load generator. Subscribes to a channel
