@@ -360,6 +360,8 @@ void Connection::handle_plain(const RouteTable::Match& match) {
 }
 
 void Connection::handle_upgrade(const RouteTable::Match& match) {
+  exchange_->extensions.clear();  // of a handshake that was refused on this connection
+  exchange_->chosen_protocol = {};
   auto upgrade = http::validate_upgrade(exchange_->request());
   if (!upgrade) {
     const http::Refusal& refusal = upgrade.error();
@@ -442,9 +444,19 @@ void Connection::refuse(HandshakeResult result, int status, std::string_view why
 
 void Connection::refuse(HandshakeResult result, const http::Response& response,
                         std::string_view why) {
-  count_handshake(result);
+  if (is_plain_request()) {
+    counters().http_responses[metrics::status_class(response.status)].add();
+  } else {
+    count_handshake(result);
+  }
   access_log::request(worker_.config().log, subject(), exchange_->request(), response.status, why);
   respond(response);
+}
+
+// One that its route would have answered.
+bool Connection::is_plain_request() const {
+  const bool answers = route_ != nullptr && (route_->http != nullptr || route_->relays != nullptr);
+  return answers && !http::is_upgrade_attempt(exchange_->request());
 }
 
 // For a reason that passes.
@@ -556,6 +568,11 @@ void Connection::give_to_relay(std::unique_ptr<Relay> relay) {
 }
 
 void Connection::on_relay_response(int status, std::string_view why) {
+  if (exchange_->handshake_answered) {
+    const std::string refused = "the upstream answered " + std::to_string(status);
+    return access_log::request(worker_.config().log, subject(), exchange_->request(), status,
+                               why.empty() ? refused : why);
+  }
   counters().http_responses[metrics::status_class(status)].add();
   access_log::request(worker_.config().log, subject(), exchange_->request(), status, why);
 }
@@ -670,6 +687,7 @@ void Connection::answer_plainly(std::unique_ptr<Relay> relay) {
   // The client has left in this very turn; the relay is in the midst of an event of its upstream's.
   if (phase_ != Phase::deciding) return worker_.turn().retire(std::move(relay));
   count_handshake(HandshakeResult::upstream_refused);
+  exchange_->handshake_answered = true;
   // What the client sent behind its handshake was meant for a WebSocket.
   exchange_->close_after = true;
   exchange_->held.clear();
@@ -729,6 +747,9 @@ void Connection::open_session(std::vector<http::Header> headers, std::string_vie
   const auto head = http::serialise(switching, {});
   if (!head) return fail("its answer cannot be passed on: " + head.error().message);
   transport_->output().append(as_bytes(*head));
+
+  // Of a request before on this connection: the session has its own route's.
+  if (exchange_->user_timeout_ms != 0) transport_->set_user_timeout(worker_.wheel(), 0);
 
   phase_ = Phase::open;
   opened_ms_ = worker_.loop().now_ms();
@@ -1068,6 +1089,9 @@ std::uint64_t Connection::held_bytes() const {
   std::uint64_t bytes = transport_->buffered_bytes();
   if (session_ != nullptr) bytes += session_->held_bytes();
   if (bridge_ != nullptr) bytes += bridge_->held_bytes();
+  if (exchange_ == nullptr) return bytes;
+  bytes += exchange_->held.size();
+  if (exchange_->relay != nullptr) bytes += exchange_->relay->held_bytes();
   return bytes;
 }
 

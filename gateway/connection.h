@@ -187,6 +187,7 @@ class Connection final : private RelaySession::Owner, private Session::Owner, pr
   metrics::RouteCounters& counters() const;
   void count_tls(metrics::TlsResult result) const;
   void count_handshake(metrics::HandshakeResult result) const;
+  bool is_plain_request() const;
   access_log::Subject subject() const;
 
   Worker& worker_;

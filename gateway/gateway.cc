@@ -34,6 +34,9 @@ constexpr std::uint64_t spare_descriptors = 64;
 // How long workers may take to end once they must.
 constexpr std::uint64_t overdue_ms = 2'000;
 
+// How often a listener of the gateway's own that is full says so in the log.
+constexpr std::uint64_t full_log_interval_ms = 1'000;
+
 // Processes are often started with a low soft limit that they may raise.
 void raise_descriptor_limit() {
   rlimit limit{};
@@ -99,9 +102,9 @@ struct Gateway::Thread {
 // A listener of the gateway's own, and who serves it. Its requests are not logged, and count
 // nowhere.
 struct Gateway::Service final : net::Listener::Owner {
-  Service(const config::Config& gateway, std::initializer_list<const char*> paths,
-          metrics::ListenerCounters& of_listeners)
-      : counters(paths.size()), listener_counters(of_listeners) {
+  Service(const config::Config& gateway, std::uint32_t at_once,
+          std::initializer_list<const char*> paths, metrics::ListenerCounters& of_listeners)
+      : counters(paths.size()), listener_counters(of_listeners), connections_max(at_once) {
     config.requests = gateway.requests;
     config.log.access = false;
     for (const char* path : paths) config.routes.push_back(own_route(path));
@@ -115,8 +118,23 @@ struct Gateway::Service final : net::Listener::Owner {
     worker = std::make_unique<Worker>(0xffff, loop, config, shared, counters);
     return {};
   }
-  void on_accept(net::Listener&, int fd, const net::Endpoint& peer) override {
-    worker->add(fd, peer, nullptr, Admission::uncounted);
+  // Whoever reaches this listener shall not have the descriptors of those who reach the others.
+  void on_accept(net::Listener& from, int fd, const net::Endpoint& peer) override {
+    if (worker->load() < connections_max) {
+      worker->add(fd, peer, nullptr, Admission::uncounted);
+    } else {
+      ::close(fd);
+      report_full(from);
+    }
+  }
+  void report_full(const net::Listener& from) {
+    listener_counters.shed_services.add();
+    if (full_logged_ms != 0 && worker->loop().now_ms() - full_logged_ms < full_log_interval_ms) {
+      return;
+    }
+    full_logged_ms = worker->loop().now_ms();
+    log::warning("listener full",
+                 {{"address", from.address().to_string()}, {"max_connections", connections_max}});
   }
   void on_accept_error(net::Listener& failed, int error, std::size_t shed) override {
     report_accept_error(failed, error, shed, listener_counters);
@@ -129,6 +147,8 @@ struct Gateway::Service final : net::Listener::Owner {
   config::Config config;
   metrics::WorkerCounters counters;
   metrics::ListenerCounters& listener_counters;  // whose `accepted` is left alone
+  const std::uint32_t connections_max;
+  std::uint64_t full_logged_ms = 0;
   std::unique_ptr<net::Listener> listener;
   std::unique_ptr<Worker> worker;
 };
@@ -370,16 +390,18 @@ void Gateway::open_services(std::vector<Error>& errors) {
     errors.push_back(opened.error());
     return std::unique_ptr<Service>();
   };
-  if (!config_.metrics_address.empty()) {
+  if (!config_.metrics.address.empty()) {
     const auto paths = {"/metrics", "/healthz", "/readyz"};
-    metrics_ =
-        open(config_.metrics_address, std::make_unique<Service>(config_, paths, service_counters_));
+    metrics_ = open(config_.metrics.address,
+                    std::make_unique<Service>(config_, config_.metrics.connections_max, paths,
+                                              service_counters_));
     if (metrics_ != nullptr) serve_metrics();
   }
   if (!config_.admin.address.empty()) {
     const auto paths = {"/publish", "/publish/"};
-    admin_ =
-        open(config_.admin.address, std::make_unique<Service>(config_, paths, service_counters_));
+    admin_ = open(config_.admin.address,
+                  std::make_unique<Service>(config_, config_.admin.connections_max, paths,
+                                            service_counters_));
     if (admin_ != nullptr) serve_admin();
   }
 }
@@ -488,12 +510,17 @@ int Gateway::run() {
   overdue_.reset();
   mask_signals(SIG_BLOCK);
   signals_.clear();
-  if (const auto closed = loop_.close(); !closed) {
+  const auto closed = loop_.close();
+  const bool looks_up = loop_.has_threads_at_work();
+  if (!closed && !looks_up) {
     log::error("handles left on the main loop", {{"why", closed.error().message}});
     left_handles_ = true;
   }
   log::info("stopped");
-  return left_handles_ ? 1 : 0;
+  const int code = left_handles_ ? 1 : 0;
+  // Nobody is to wait for a name server that does not answer.
+  if (looks_up || threads_at_work_) std::_Exit(code);
+  return code;
 }
 
 void Gateway::report_start() const {
@@ -568,6 +595,7 @@ void Gateway::begin_shutdown() {
   log::info("draining", {{"connections", shared_.connections.load(std::memory_order_relaxed)},
                          {"drain_timeout_ms", config_.shutdown.drain_timeout_ms}});
   workers_left_ = threads_.size();
+  connections_closed_before_ = connections_closed();
   overdue_ = std::make_unique<uv::Timer>(loop_, [this] { abandon(); });
   overdue_->start(config_.shutdown.drain_timeout_ms + overdue_ms);
   for (const auto& thread : threads_) {
@@ -589,11 +617,28 @@ void Gateway::end_at_once() {
   }
 }
 
-// A worker does not come to an end: a plugin holds its thread. Nothing can be saved any more.
+// A worker does not come to an end: a plugin holds its thread. Nothing can be saved any more. Very
+// many connections take their time, and that is seen.
 void Gateway::abandon() {
+  const std::uint64_t closed = connections_closed();
+  if (closed != std::exchange(connections_closed_before_, closed)) {
+    return overdue_->start(overdue_ms);
+  }
   log::error("a worker is stuck",
              {{"workers_left", workers_left_}, {"connections", shared_.connections.load()}});
   std::_Exit(1);
+}
+
+std::uint64_t Gateway::connections_closed() const {
+  std::uint64_t closed = 0;
+  for (const auto& thread : threads_) {
+    for (const metrics::RouteCounters& route : thread->counters.routes) {
+      for (const auto& by_reason : route.connections_closed) {
+        for (const metrics::Number& number : by_reason) closed += number.get();
+      }
+    }
+  }
+  return closed;
 }
 
 void Gateway::on_worker_empty() {
@@ -637,6 +682,7 @@ void Gateway::join_workers() {
     if (!thread->thread.joinable()) continue;
     thread->thread.join();
     left_handles_ = left_handles_ || thread->left_handles;
+    threads_at_work_ = threads_at_work_ || thread->loop.has_threads_at_work();
   }
 }
 

@@ -61,6 +61,8 @@ class Relay : public Turn::Mortal {
   virtual void on_drain() = 0;
   // The client has gone, or its response is complete. Last; then the relay is destroyed.
   virtual void on_gone() = 0;
+  // Bytes of the request's body that it holds.
+  virtual std::uint64_t held_bytes() const { return 0; }
 };
 
 // Makes the relays of one route on one worker. Outlives them.

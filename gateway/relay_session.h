@@ -75,6 +75,9 @@ class RelaySession final : private RelayClient {
     broken,     // the response cannot be completed: the connection is to be broken off
   };
   State state() const { return state_; }
+  // Of the request's body, here and at the relay. What the client does not take of the response
+  // is the transport's.
+  std::uint64_t held_bytes() const { return held_.size() + relay_->held_bytes(); }
   std::string_view why_broken() const { return why_broken_; }
   // The connection has to end once the response has left.
   bool closes() const { return close_after_; }

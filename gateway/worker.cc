@@ -195,6 +195,7 @@ const std::string& Worker::http_date() {
 void Worker::shrink() {
   compression_.shrink();
   buffers_.pool.trim();
+  http_pool_.clear();
 }
 
 // Whose clients have gone goes first. Returns what they held.

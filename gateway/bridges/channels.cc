@@ -8,7 +8,8 @@ namespace {
 
 std::size_t size_of(const Published& item) {
   std::size_t size = sizeof(Published) + item.channel.size() + item.id.size() +
-                     item.content.bytes.size() + item.reason.size();
+                     item.previous_id.value_or("").size() + item.content.bytes.size() +
+                     item.reason.size();
   for (const auto& [name, value] : item.meta) size += name.size() + value.size();
   return size;
 }

@@ -201,10 +201,18 @@ bool read_members(const Json& object, GripControl& control) {
 
 // ---- Items
 
+// So many of them are remembered.
+constexpr std::size_t id_bytes_max = 1024;
+
 Result<> read_ids(const Json& object, Published& item) {
   for (const char* name : {"id", "prev-id"}) {
     const Json* id = member(object, name);
-    if (id != nullptr && !id->is_string()) return fail(std::string("'") + name + "' is no text");
+    if (id == nullptr) continue;
+    if (!id->is_string()) return fail(std::string("'") + name + "' is no text");
+    if (id->get_ref<const std::string&>().size() > id_bytes_max) {
+      return fail(std::string("'") + name + "' has more than " + std::to_string(id_bytes_max) +
+                  " bytes");
+    }
   }
   if (const std::string* id = text_member(object, "id")) item.id = *id;
   if (const std::string* id = text_member(object, "prev-id")) item.previous_id = *id;
@@ -395,6 +403,7 @@ std::string sign_grip_token(std::string_view key, std::string_view issuer, std::
 }
 
 bool is_valid_token(std::string_view token, std::string_view key, std::int64_t now_s) {
+  if (key.empty()) return false;  // anybody could have signed it
   const std::size_t first = token.find('.');
   const std::size_t last = token.rfind('.');
   if (first == std::string_view::npos || first == last) return false;

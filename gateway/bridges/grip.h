@@ -115,7 +115,7 @@ std::string decode_grip_key(std::string_view text);
 // A JWT (RFC 7519, HS256) that says who sends a request, valid for an hour.
 std::string sign_grip_token(std::string_view key, std::string_view issuer, std::int64_t now_s);
 // Whether the token is signed with this key (HS256 and nothing else) and, by its exp and nbf, valid
-// now.
+// now. Not if the key is empty.
 bool is_valid_token(std::string_view token, std::string_view key, std::int64_t now_s);
 
 }  // namespace sluice::bridges

@@ -71,6 +71,11 @@ class HttpRelay final : public Relay, private HttpExchange::Owner, private Outag
     if (exchange_ != nullptr) exchange_->cancel();
   }
 
+  std::uint64_t held_bytes() const override {
+    return exchange_ == nullptr ? 0
+                                : exchange_->request_buffered() + exchange_->request_buffered_tls();
+  }
+
  private:
   // HttpExchange::Owner
   void on_informational(const http::ResponseHead& head) override {

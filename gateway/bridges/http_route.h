@@ -19,7 +19,8 @@ struct HttpRoute {
   std::shared_ptr<upstreams::Upstream> upstream;
   const config::Route& route;
   const http::TrustedProxies& trusted_proxies;
-  // For all attempts together: a little less than the time that the client's handshake has.
+  // For all attempts together, and for the answer to a handshake: a little less than the time that
+  // the client's has. If its own deadline came first, it would name nobody.
   std::uint64_t connect_timeout_ms = 9'500;
 };
 

@@ -8,6 +8,7 @@
 
 #include "base/crypto.h"
 #include "base/field.h"
+#include "base/log.h"
 #include "http/authority.h"
 
 namespace sluice::bridges {
@@ -107,13 +108,14 @@ class PublishRelay final : public Relay {
   void on_request(const ClientRequest& request, RelayClient& client) override {
     client_ = &client;
     request_ = &request.request;
-    if (const auto refusal = refuse_publisher(*request_, key_, unix_seconds())) answer(*refusal);
+    publisher_address_ = request.client;
+    if (const auto refusal = refuse_publisher(*request_, key_, unix_seconds())) refuse(*refusal);
   }
 
   void on_body(Bytes piece) override {
     if (answered_) return;
     if (body_.size() + piece.size() > publish_bytes_max) {
-      return answer(http::refusal(
+      return refuse(http::refusal(
           413, "more than " + std::to_string(publish_bytes_max) + " bytes to publish at once"));
     }
     body_ += as_text(piece);
@@ -123,7 +125,7 @@ class PublishRelay final : public Relay {
     if (answered_) return;
     auto items = parse_publish(body_);
     body_ = {};
-    if (!items) return answer(http::refusal(400, items.error().message));
+    if (!items) return refuse(http::refusal(400, items.error().message));
     publisher_.publish(std::make_shared<const std::vector<Published>>(std::move(*items)), home_,
                        [this, alive = std::weak_ptr<bool>(alive_)](const Receipt& receipt) {
                          if (!alive.expired()) answer(published(*request_, receipt));
@@ -132,8 +134,18 @@ class PublishRelay final : public Relay {
 
   void on_drain() override {}
   void on_gone() override { alive_.reset(); }
+  std::uint64_t held_bytes() const override { return body_.size(); }
 
  private:
+  // Who guesses keys is seen, and who has a wrong one.
+  void refuse(const http::Response& refusal) {
+    const std::string_view why(refusal.body);  // one line
+    log::warning("publish refused", {{"client", publisher_address_.to_string()},
+                                     {"status", refusal.status},
+                                     {"why", why.substr(0, why.find('\n'))}});
+    answer(refusal);
+  }
+
   void answer(const http::Response& response) {
     answered_ = true;
     if (response.status != 200) return client_->refuse(response, response.body);
@@ -149,6 +161,7 @@ class PublishRelay final : public Relay {
   const std::string_view key_;
   RelayClient* client_ = nullptr;
   const http::Request* request_ = nullptr;
+  net::Endpoint publisher_address_;
   std::string body_;
   bool answered_ = false;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);  // until on_gone()

@@ -26,7 +26,8 @@ using metrics::HandshakeResult;
 using metrics::Initiator;
 using upstreams::Upstream;
 
-// The first `token` of a query, decoded as a form's field, which is what websockify does.
+// The first `token` of a query, decoded as a form's field and without line ends behind it, which is
+// what websockify does.
 std::string query_token(std::string_view query) {
   while (!query.empty()) {
     const std::string_view field = query.substr(0, query.find('&'));
@@ -36,7 +37,9 @@ std::string query_token(std::string_view query) {
     for (char& c : value) {
       if (c == '+') c = ' ';
     }
-    return percent_decode(value);
+    value = percent_decode(value);
+    while (value.ends_with('\n')) value.pop_back();
+    return value;
   }
   return {};
 }

@@ -135,7 +135,8 @@ void WebhookCall::on_request_drain() {
 void WebhookCall::on_exchange_failure(const upstreams::HttpFailure& failure) {
   if (exchange_ == nullptr) return;
   const bool connecting = failure.kind == upstreams::HttpFailure::Kind::connect;
-  const bool again = retry_ == Retry::if_not_done && (connecting || !failure.request_sent);
+  const bool unseen = !failure.request_sent && head_.status == 0;
+  const bool again = retry_ == Retry::if_not_done && (connecting || unseen);
   if (!again || retries_ == retries_max) {
     return fail({failure.http_status(), failure.detail, !connecting});
   }

@@ -41,8 +41,8 @@ class WebhookCall final : private upstreams::HttpExchange::Owner {
 
   enum class Retry : std::uint8_t {
     never,
-    // Errors of the connection always, others as long as the request was not sent completely: so
-    // that no backend does its work twice.
+    // Errors of the connection always, others as long as the request was not sent completely and no
+    // answer has begun: so that no backend does its work twice.
     if_not_done,
   };
 

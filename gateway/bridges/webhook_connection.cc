@@ -15,7 +15,7 @@ namespace {
 // What an event takes besides its content, so that empty ones are not free.
 constexpr std::size_t event_overhead_bytes = 64;
 
-// For all retries of the last request.
+// For the pauses between all tries of the last request.
 constexpr std::uint64_t last_retries_ms = 40'000;
 
 std::size_t cost(std::size_t content_bytes) {
@@ -75,7 +75,8 @@ void WebhookConnection::pop() {
 }
 
 void WebhookConnection::await_last_call() {
-  last_call_.set(2 * target_.response_timeout_ms + last_retries_ms);
+  last_call_.set(2 * target_.response_timeout_ms + last_retries_ms +
+                 (WebhookCall::retries_max + 1) * route_.connect_timeout_ms);
 }
 
 void WebhookConnection::shorten_first(std::size_t bytes) {

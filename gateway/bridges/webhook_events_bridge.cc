@@ -68,6 +68,7 @@ void WebhookEventsBridge::on_open(const UpgradeRequest&) {
   const ClientRequest handshake = socket()->handshake();
   request_ = webhook_request(route(), handshake, handshake_fields, make_connection_id());
   offered_ = offered_protocols(handshake.request);
+  opening_due_ms_ = context().wheel.now_ms() + route().connect_timeout_ms;
   poll_due_ = true;
   wake();
 }
@@ -125,6 +126,10 @@ void WebhookEventsBridge::post_events() {
   }
   upstreams::HttpRequest request = request_;
   std::ranges::move(request_headers(), std::back_inserter(request.headers));
+  const std::uint64_t now_ms = context().wheel.now_ms();
+  if (!opened_ && now_ms < opening_due_ms_) {
+    request.handshake_timeout_ms = opening_due_ms_ - now_ms;
+  }
   call().post(std::move(request), std::move(body),
               opened_ ? WebhookCall::Retry::if_not_done : WebhookCall::Retry::never);
 }
@@ -150,7 +155,10 @@ std::vector<http::Header> WebhookEventsBridge::request_headers() const {
 // ---- Replies
 
 void WebhookEventsBridge::on_reply(const http::ResponseHead& head, const std::string& body) {
-  if (detached_) return after_detach();
+  if (detached_) {
+    if (!has_events(head)) warn_of_loss("it was answered with " + std::to_string(head.status));
+    return after_detach();
+  }
   if (only_disconnected()) return finish();
   if (!check_reply(head, body)) return;
   if (!take_accepted(head) || !take_meta(head)) return;
@@ -239,7 +247,7 @@ void WebhookEventsBridge::take_keep_alive(const http::ResponseHead& head) {
 }
 
 void WebhookEventsBridge::take_extension(const http::ResponseHead& head) {
-  if (answered_ || !target().grip) return;
+  if (opened_ || !target().grip) return;
   grip_ = parse_grip_extension(head.header("Sec-WebSocket-Extensions").value_or(""));
 }
 
@@ -359,7 +367,10 @@ void WebhookEventsBridge::after_last_reply() {
 }
 
 void WebhookEventsBridge::on_call_failed(const WebhookCall::Failure& failure) {
-  if (detached_) return after_detach();
+  if (detached_) {
+    warn_of_loss(failure.detail);
+    return after_detach();
+  }
   give_up_unanswered(failure);
 }
 
@@ -385,6 +396,11 @@ void WebhookEventsBridge::on_grip_ignored(std::string_view why) {
 void WebhookEventsBridge::on_queue_dropped() {
   sent_events_ = sent_bytes_ = 0;
   replay_events_ = replay_bytes_ = 0;
+}
+
+// What the client had said before the backend detached was in the last request.
+void WebhookEventsBridge::warn_of_loss(std::string_view why) const {
+  if (sent_events_ > 1) log_warning("webhook failed", why);
 }
 
 // That was the last request, whatever became of it.

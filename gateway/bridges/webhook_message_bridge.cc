@@ -90,6 +90,7 @@ void WebhookMessageBridge::on_turn() {
     request.headers.insert(request.headers.end(), close_fields_.begin(), close_fields_.end());
   }
   const bool opening = event.type == EventType::open;
+  if (opening) request.handshake_timeout_ms = route().connect_timeout_ms;
   call().post(std::move(request), event.content,
               opening ? WebhookCall::Retry::never : WebhookCall::Retry::if_not_done);
 }

@@ -151,7 +151,7 @@ void WebSocketBridge::on_open(const UpgradeRequest&) {
   add_upgrade_fields(handshake_->key, handshake_->offered, handshake_->extensions, request.headers);
   request.upgrade = true;
   request.body = {};  // a Content-Length of 0 has been seen
-  // Connecting included: if the client's own deadline came first, it would name nobody.
+  // Connecting included.
   request.handshake_timeout_ms = route.connect_timeout_ms;
   handshake_->exchange =
       std::make_unique<HttpExchange>(route.context, route.pool, route.upstream, std::move(request),

@@ -166,7 +166,7 @@ std::vector<Address> addresses(const Config& config, const Node& root) {
   for (std::size_t i = 0; i < config.listeners.size(); ++i) {
     all.push_back({&config.listeners[i].address, listeners->items[i].find("address")});
   }
-  all.push_back({&config.metrics_address, find(root.find("metrics"), "address")});
+  all.push_back({&config.metrics.address, find(root.find("metrics"), "address")});
   all.push_back({&config.admin.address, find(root.find("admin"), "address")});
   std::erase_if(all, [](const Address& a) { return !a.node || a.node->faulty; });
   return all;

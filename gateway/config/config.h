@@ -242,10 +242,17 @@ struct Log {
   bool query_strings = false;  // false: redacted
 };
 
+// The listener of what only tells.
+struct Metrics {
+  std::string address;                 // empty: none
+  std::uint32_t connections_max = 64;  // max_connections: closed at once
+};
+
 // The listener of what changes something.
 struct Admin {
   std::string address;  // empty: none. Loopback or unix unless there is a key
   std::string key;      // Authorization: Bearer <key>, or a JWT (HS256) signed with it; empty: open
+  std::uint32_t connections_max = 256;  // max_connections: closed at once
 };
 
 // Of one client address: an IPv4 address, or an IPv6 network of 64 bits.
@@ -270,7 +277,7 @@ struct Config {
   std::uint32_t connections_max =
       0;  // max_connections of the process: 503; 0: auto, from RLIMIT_NOFILE
   std::vector<Listener> listeners;  // at least one
-  std::string metrics_address;      // empty: no metrics listener
+  Metrics metrics;
   Admin admin;
   std::vector<std::string> trusted_proxies;  // "10.0.0.0/8", "::1", "unix": their X-Forwarded-*
   RequestLimits requests;

@@ -59,10 +59,12 @@ void visit(Keys& keys, RequestLimits& requests) {
                "Time for the TLS handshake and the head of a request (408 after it), and then for "
                "the plugin or the upstream to accept or reject (504)."},
               requests.handshake_timeout_ms, duration);
-  keys.number({"keep_alive_timeout",
-               "Time that a connection may idle between two requests, or leave a "
-               "response unread."},
-              requests.keep_alive_timeout_ms, duration);
+  keys.number(
+      {"keep_alive_timeout",
+       "Time that a connection may idle between two requests, leave a response unread, "
+       "pause amid a request's body (408), or wait for an answer once the client has closed "
+       "its direction."},
+      requests.keep_alive_timeout_ms, duration);
 }
 
 void visit(Keys& keys, Log& log) {
@@ -486,7 +488,9 @@ void visit(Keys& keys, Config& config) {
   });
   keys.section({"metrics", "The listener of /metrics, /healthz and /readyz."}, [&] {
     keys.text({"address", "Where it listens. It is not meant for the public.", true},
-              config.metrics_address, Syntax::address);
+              config.metrics.address, Syntax::address);
+    keys.number({"max_connections", "Connections that it has at once; more are closed."},
+                config.metrics.connections_max, {Unit::count, 1, 1'000'000});
   });
   keys.section({"admin", "The listener of what changes something, such as `POST /publish/`."}, [&] {
     keys.text(
@@ -495,8 +499,11 @@ void visit(Keys& keys, Config& config) {
         config.admin.address, Syntax::address);
     keys.text({"key",
                "Requests must have `Authorization: Bearer` with this key, or with a JWT (HS256) "
-               "that it signed. Without it: no authorization."},
-              config.admin.key, Syntax::secret);
+               "that it signed: a text, or `base64:` and the key in base64. Without it: no "
+               "authorization."},
+              config.admin.key, Syntax::signing_key);
+    keys.number({"max_connections", "Connections that it has at once; more are closed."},
+                config.admin.connections_max, {Unit::count, 1, 1'000'000});
   });
   keys.texts({"trusted_proxies",
               "Addresses and ranges of proxies in front of the gateway, such as `10.0.0.0/8`, and "

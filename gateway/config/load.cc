@@ -158,9 +158,9 @@ tl::expected<std::string, Diagnostics> load_metrics_address(const std::string& p
   if (!root) return tl::unexpected(findings.diagnostics());
   Config config;
   Reader(*root, folder_of(path), findings).read(config);
-  const bool faulty = config.metrics_address.empty() && root->find("metrics") && !findings.empty();
+  const bool faulty = config.metrics.address.empty() && root->find("metrics") && !findings.empty();
   if (faulty) return tl::unexpected(findings.diagnostics());
-  return config.metrics_address;
+  return config.metrics.address;
 }
 
 }  // namespace sluice::config

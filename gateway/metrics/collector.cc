@@ -780,6 +780,8 @@ void Scrape::add_limit_rejections() {
   sample(family, {{"limit", "descriptors"}}, sum_of_listeners(&ListenerCounters::shed));
   sample(family, {{"limit", "client_handshakes"}},
          sum_of_listeners(&ListenerCounters::shed_handshakes));
+  sample(family, {{"limit", "service_connections"}},
+         sum_of_listeners(&ListenerCounters::shed_services));
 }
 
 void Scrape::add_memory() {

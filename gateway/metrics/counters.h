@@ -275,6 +275,7 @@ struct ListenerCounters {
   Number errors_emfile, errors_enfile, errors_enobufs, errors_other;
   Number shed;             // accepted and closed at once for lack of descriptors
   Number shed_handshakes;  // ... since their address had too many handshakes
+  Number shed_services;    // ... since the gateway's own listener had enough connections
 };
 
 }  // namespace sluice::metrics

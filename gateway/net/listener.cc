@@ -35,6 +35,13 @@ bool is_stale(const Address& address) {
   return refused;
 }
 
+// Null without one.
+Listener::File file_at(const std::string& path) {
+  struct stat status {};
+  if (path.empty() || ::lstat(path.c_str(), &status) != 0) return {};
+  return {status.st_dev, status.st_ino};
+}
+
 void prepare(int fd, const Address& address, bool reuse_port) {
   const int on = 1;
   setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
@@ -75,6 +82,7 @@ Listener::Listener(uv::Loop& loop, int fd, const Address& address, std::size_t i
     : fd_(fd),
       reserve_fd_(open_reserve()),
       address_(address),
+      file_(file_at(address.unix_path())),
       index_(index),
       owner_(owner),
       loop_(loop),
@@ -85,12 +93,12 @@ Listener::~Listener() {
   refuse();
 }
 
-// Once only: soon the file may be another process's.
+// Once only: soon the file may be another process's. It is already if that has moved its own there.
 void Listener::refuse() {
   if (std::exchange(refused_, true)) return;
   ::shutdown(fd_.get(), SHUT_RD);
   const std::string path = address_.unix_path();
-  if (!path.empty()) ::unlink(path.c_str());
+  if (!path.empty() && file_at(path) == file_) ::unlink(path.c_str());
 }
 
 void Listener::start() {

@@ -3,6 +3,8 @@
 // Until start() the loop has nothing of it: it may be opened, and destroyed, on another thread.
 #pragma once
 
+#include <sys/types.h>
+
 #include <cstddef>
 #include <memory>
 #include <optional>
@@ -35,6 +37,14 @@ class Listener final : private uv::Poll::Owner {
     bool reuse_port = false;  // SO_REUSEPORT: shared with others that set it
   };
 
+  // Which file stands at a path.
+  struct File {
+    dev_t device = 0;
+    ino_t number = 0;
+
+    bool operator==(const File&) const = default;
+  };
+
   // Binds and listens, but accepts nothing before start(). `index` is the owner's to use.
   static Result<std::unique_ptr<Listener>> open(uv::Loop& loop, const Address& address,
                                                 const Options& options, std::size_t index,
@@ -62,6 +72,7 @@ class Listener final : private uv::Poll::Owner {
   const Fd fd_;     // closed after poll_, which still names it to the loop
   int reserve_fd_;  // given up for a moment to shed connections when descriptors run out
   Address address_;
+  const File file_;  // of a unix socket
   std::size_t index_;
   Owner& owner_;
   uv::Loop& loop_;

@@ -7,7 +7,17 @@
 
 namespace sluice::net {
 
+namespace {
+
+// A service has nobody to ask; OpenSSL would ask whoever sits at the terminal, or read its input.
+int no_passphrase(char*, int, int, void*) {
+  return -1;
+}
+
+}  // namespace
+
 void apply_tls_rules(SSL_CTX* context) {
+  SSL_CTX_set_default_passwd_cb(context, no_passphrase);
   SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION);
   SSL_CTX_set_options(context, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
   // An idle connection holds no record buffers; a write may take a part, from wherever the bytes
@@ -24,7 +34,9 @@ Result<> use_certificate(SSL_CTX* context, const std::string& cert_file,
     return fail("certificate " + cert_file + ": " + openssl_reason());
   }
   if (SSL_CTX_use_PrivateKey_file(context, key_file.c_str(), SSL_FILETYPE_PEM) != 1) {
-    return fail("private key " + key_file + ": " + openssl_reason());
+    const bool locked = ERR_GET_REASON(ERR_peek_error()) == ERR_R_INTERRUPTED_OR_CANCELLED;
+    return fail("private key " + key_file + ": " +
+                (locked ? "it has a passphrase, which nobody is asked for" : openssl_reason()));
   }
   if (SSL_CTX_check_private_key(context) != 1) {
     return fail("private key " + key_file + " does not belong to certificate " + cert_file);

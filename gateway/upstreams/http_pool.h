@@ -41,7 +41,7 @@ class HttpPool {
                  std::optional<std::uint64_t> timeout_ms);
   // Idle connections, to whichever upstream.
   std::size_t size() const;
-  // Closes all of them: the worker ends.
+  // Closes all of them: the worker ends, or memory is short.
   void clear();
 
  private:

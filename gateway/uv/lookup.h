@@ -18,7 +18,7 @@ class Lookup {
 
   Lookup() = default;
   // Forgets the answer. A thread that is asking already goes on until the system gives up;
-  // Loop::close() waits for it.
+  // Loop::close() waits for it, but not for long.
   ~Lookup() { forget(); }
   Lookup(const Lookup&) = delete;
   Lookup& operator=(const Lookup&) = delete;

@@ -49,6 +49,8 @@ Loop::Loop() : epoll_(first_descriptor()) {
 }
 
 Loop::~Loop() {
+  // What a thread is at is written here in the end.
+  while (!closed_ && has_threads_at_work()) uv_run(&loop_, UV_RUN_ONCE);
   if (!closed_) (void)close();
 }
 
@@ -147,14 +149,28 @@ void Loop::run_posted() {
   for (const auto& work : posted) work();
 }
 
+// For what a thread of libuv is still at (a look-up of a name), which cannot be taken from it, and
+// for handles that plugins close one after the other.
+void Loop::wait_for_others() {
+  constexpr std::uint64_t wait_ms = 1'000;
+  bool over = false;
+  HandlePtr<uv_timer_t> deadline(new uv_timer_t);
+  uv_timer_init(&loop_, deadline.get());
+  deadline->data = &over;
+  uv_timer_start(
+      deadline.get(), [](uv_timer_t* timer) { *static_cast<bool*>(timer->data) = true; }, wait_ms,
+      0);
+  uv_unref(reinterpret_cast<uv_handle_t*>(deadline.get()));
+  while (uv_loop_alive(&loop_) != 0 && !over) uv_run(&loop_, UV_RUN_ONCE);
+  deadline.reset();
+  uv_run(&loop_, UV_RUN_NOWAIT);
+}
+
 Result<> Loop::close() {
   if (wake_ != nullptr) run_posted();
   wake_.reset();
   uv_run(&loop_, UV_RUN_NOWAIT);
-  // A second turn for handles that close callbacks of the first have closed.
-  uv_run(&loop_, UV_RUN_NOWAIT);
-  // What a thread of libuv is still at (a look-up of a name) cannot be taken from it.
-  while (loop_.active_reqs.count > 0) uv_run(&loop_, UV_RUN_ONCE);
+  wait_for_others();
   const int status = uv_loop_close(&loop_);
   closed_ = status == 0;
   if (!closed_) return fail(std::string("uv_loop_close: ") + uv_strerror(status));

@@ -48,9 +48,13 @@ class Loop {
   HookId at_turn_end(std::function<void()> hook);
   void forget(HookId id);
 
-  // Closes the loop's own handles and lets every pending close callback run; waits for look-ups
-  // that were forgotten (uv/lookup.h). Fails if a handle is left that nobody closed: a leak.
+  // Closes the loop's own handles and lets every pending close callback run; waits a second for
+  // others to close theirs, and for look-ups that were forgotten (uv/lookup.h). Fails if a handle
+  // is left that nobody closed, a leak, or if a thread is still at such a look-up.
   Result<> close();
+  // A thread of libuv's is at something for this loop. The destructor waits for it, however long it
+  // takes, and so does libuv at the end of the process, but for _Exit().
+  bool has_threads_at_work() const { return !closed_ && loop_.active_reqs.count > 0; }
 
   // Milliseconds of a monotonic clock, read once a turn.
   std::uint64_t now_ms() const { return uv_now(&loop_); }
@@ -71,6 +75,7 @@ class Loop {
   void prefetch_after(std::size_t event);
   Poll* poll_of(std::size_t event) const;
   void run_posted();
+  void wait_for_others();
 
   // Of one turn: so few that what a turn has received and gathered is still in the caches at its
   // end, and needs no more chunks than a ChunkPool keeps (docs/decisions/0004).

@@ -150,6 +150,18 @@ describe('what the file names does not fit: 2, and why', () => {
   });
 });
 
+test('a private key with a passphrase is an error, and nobody is asked', async () => {
+  const folder = temporaryFolder();
+  const { cert, key } = makeCertificate(folder, 'one.test');
+  const locked = path.join(folder, 'locked.key');
+  execFileSync('openssl', ['pkey', '-in', key, '-out', locked, '-aes256', '-passout', 'pass:secret']);
+  const listeners = [{ address: '127.0.0.1:0', tls: { certificates: [{ cert, key: locked }] } }];
+  const { code, stderr } = await sluice(['check', file(echoConfig({ listeners }), folder)],
+    { shell: 'echo secret | setsid --wait "$@"' });
+  assert.match(stderr, /locked\.key: .*passphrase/);
+  assert.equal(code, 2);
+});
+
 describe('sluice run', () => {
   test('a port in use is a failure at run time: 1', async () => {
     const taken = net.createServer();

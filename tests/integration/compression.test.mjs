@@ -6,6 +6,7 @@ import { test } from 'node:test';
 import { WebSocketServer } from 'ws';
 import { Client } from '../support/client.mjs';
 import { echoConfig, Gateway, withGateway, within } from '../support/gateway.mjs';
+import { RawSocket, upgrade } from '../support/raw.mjs';
 
 test('each mode echoes what was compressed, and counts it', async () => {
   const gateway = await Gateway.start(echoConfig({
@@ -32,6 +33,21 @@ test('each mode echoes what was compressed, and counts it', async () => {
   } finally {
     await gateway.stop();
   }
+});
+
+test('what a refused handshake has offered is not agreed to with the next on its connection', async () => {
+  const config = echoConfig({
+    routes: [{ path: '/echo', plugin: 'echo', compression: 'dedicated', allowed_origins: ['https://a.test'] }],
+  });
+  await withGateway(config, async (gateway) => {
+    const raw = await RawSocket.connect(gateway.listeners[0]);
+    raw.write(upgrade('/echo', { Origin: 'https://b.test', 'Sec-WebSocket-Extensions': 'permessage-deflate' }));
+    assert.equal((await raw.readResponse()).status, 403);
+    raw.write(upgrade('/echo', { Origin: 'https://a.test' }));
+    const { status, headers } = await raw.readResponse();
+    assert.deepEqual([status, headers['sec-websocket-extensions']], [101, undefined]);
+    raw.destroy();
+  });
 });
 
 // An upstream that compresses what it is sent back, and tells what it has agreed to.

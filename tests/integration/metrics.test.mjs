@@ -3,7 +3,8 @@ import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { test } from 'node:test';
 import { Client, serveHonestClient } from '../support/client.mjs';
-import { echoConfig, sharedGateway, testPlugin, withGateway } from '../support/gateway.mjs';
+import { echoConfig, request, sharedGateway, temporaryFolder, testPlugin, until, withGateway }
+  from '../support/gateway.mjs';
 import { RawSocket, closeFrame, frame, upgrade } from '../support/raw.mjs';
 
 const gateway = sharedGateway(() => echoConfig({
@@ -167,6 +168,46 @@ test('the metrics listener answers its paths, to GET and HEAD, and nothing else'
   raw.write(upgrade('/echo'));
   assert.equal((await raw.readResponse()).status, 404);
   raw.destroy();
+});
+
+test('what has enough connections of its own closes the next, and says so', async () => {
+  const config = echoConfig({ metrics: { address: '127.0.0.1:0', max_connections: 2 } });
+  await withGateway(config, async (small) => {
+    const kept = [];
+    for (let i = 0; i < 2; ++i) {
+      const raw = await RawSocket.connect(small.metricsAt);
+      raw.write('GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n');
+      assert.equal((await raw.readResponse()).status, 200);
+      kept.push(raw);
+    }
+    const third = await RawSocket.connect(small.metricsAt);
+    await third.readEnd();
+    const { address, max_connections: most } = await small.waitLog({ event: 'listener full' });
+    assert.deepEqual([address, most], [`127.0.0.1:${small.metricsAt.port}`, 2]);
+    kept[0].write('GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n');
+    const { body } = await kept[0].readResponse();
+    assert.match(String(body), /^sluice_limit_rejections_total\{limit="service_connections"\} 1$/m);
+    for (const raw of kept) raw.destroy();
+    await until(async () => (await request({ ...small.metricsAt, path: '/healthz' }).catch(() => ({}))).status === 200,
+      'there is room again');
+    await serveHonestClient(small);
+  });
+});
+
+test('a plain request that is refused counts as a response, not as a handshake', async () => {
+  const root = temporaryFolder();
+  const config = echoConfig({
+    max_connections: 1,
+    routes: [{ path: '/echo', plugin: 'echo', allowed_origins: ['*'] }, { path: '/*', static: { root } }],
+  });
+  await withGateway(config, async (full) => {
+    const client = await Client.open(full.url());
+    assert.equal((await full.get('/index.html')).status, 503);
+    const metrics = await full.metrics();
+    assert.equal(metrics.get('sluice_http_responses_total', { route: '/*', code: '5xx' }), 1);
+    assert.equal(metrics.get('sluice_handshakes_total', { route: '/*' }), 0);
+    await client.close(1000);
+  });
 });
 
 test('what a handshake is refused for is counted by route and result', async () => {

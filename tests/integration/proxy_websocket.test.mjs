@@ -303,10 +303,13 @@ describe('the opening handshake', () => {
         assert.equal(body, 'not you!\n');
         assert.equal(connections.size, i);
       }
+      const { status, why } = await gateway.waitLog({ event: 'refused' });
+      assert.deepEqual([status, why], [401, 'the upstream answered 401']);
       await until(() => [...connections].every((socket) => socket.destroyed || socket.readableEnded),
         'both connections are closed');
       await gateway.waitMetrics((metrics) =>
-        metrics.get('sluice_handshakes_total', { result: 'upstream_refused' }) === 2);
+        metrics.get('sluice_handshakes_total', { result: 'upstream_refused' }) === 2 &&
+        metrics.get('sluice_http_responses_total') === 0);
     });
   });
 

@@ -33,6 +33,32 @@ test('signals that other servers take for something do nothing, and say so', asy
   });
 });
 
+test('the end does not wait for a name server that does not answer', async () => {
+  const folder = temporaryFolder();
+  const names = path.join(folder, 'names');
+  const preloaded = path.join(folder, 'names.so'); // LD_PRELOAD takes no path with a space
+  fs.symlinkSync(testPlugin('names'), preloaded);
+  fs.writeFileSync(names, 'silent.test never\n');
+  const config = echoConfig({
+    upstreams: { silent: { endpoints: ['silent.test:80'] } },
+    routes: [{ path: '/echo', plugin: 'echo', allowed_origins: ['*'] }, { path: '/app', http: { upstream: 'silent' } }],
+  });
+  const options = {
+    folder,
+    env: {
+      LD_PRELOAD: preloaded,
+      SLUICE_TEST_NAMES: names,
+      ASAN_OPTIONS: `${process.env.ASAN_OPTIONS ?? ''}:verify_asan_link_order=0`,
+    },
+  };
+  await withGateway(config, async (gateway) => {
+    await until(() => fs.existsSync(`${names}.asked`), 'the name has been asked for');
+    gateway.kill();
+    assert.deepEqual(await gateway.waitExit(), { code: 0, signal: null });
+    await gateway.waitLog({ event: 'stopped' });
+  }, options);
+});
+
 test('every socket gets 1001', async () => {
   await withGateway(echoConfig({ workers: 2 }), async (gateway) => {
     const clients = [];

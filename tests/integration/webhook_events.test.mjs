@@ -169,6 +169,20 @@ test('a silent backend is a 504', () => withBackend(async (gateway, backend) => 
   assert.equal(backend.requests, 1);
 }, { webhook: { response_timeout: '300ms' } }));
 
+for (const protocol of ['websocket-events', 'message']) {
+  test(`the opening has as long as the client's handshake, and the log names who was silent: ${protocol}`, () =>
+    withBackend(async (gateway, backend) => {
+      const { status } = await Client.refused(gateway.url('/ws'));
+      assert.equal(status, 504);
+      assert.equal(backend.requests, 1);
+      const metrics = await gateway.metrics();
+      assert.equal(metrics.get('sluice_handshakes_total', { result: 'upstream_timeout' }), 1);
+      assert.equal(metrics.get('sluice_handshakes_total', { result: 'timeout' }), 0);
+      const { why } = await gateway.waitLog({ event: 'refused' });
+      assert.ok(why.startsWith(`${backend.address}: `), why);
+    }, { webhook: { protocol }, requests: { handshake_timeout: '600ms' } }));
+}
+
 test('a subprotocol that was not offered is not accepted', () => withBackend(async (gateway, backend) => {
   const refused = Client.refused(gateway.url('/ws'), { protocols: ['one'] });
   (await backend.next()).answer('OPEN\r\n', { 'Sec-WebSocket-Protocol': 'other' });

@@ -74,6 +74,17 @@ afterEach(async () => {
   for (const { socket } of opened.splice(0)) socket.terminate();
   await subscribers(0);
 });
+test('who may not publish is told why, and so is the log', async () => {
+  const ask = (options, body) => request({ ...admin, method: 'POST', path: '/publish/', ...options }, body);
+  for (const [status, options, body] of [
+    [403, { headers: { Origin: 'http://localhost' } }, '{"items":[]}'], [405, { method: 'GET' }], [400, {}, 'x']]) {
+    assert.equal((await ask(options, body)).status, status);
+    const { client, why } = await gateway.waitLog({ event: 'publish refused', status });
+    assert.match(client, /^127\.0\.0\.1:\d+$/);
+    assert.ok(why.length > 5 && !why.includes('\n'), why);
+  }
+});
+
 // Letters that no compression makes small: frames that are lent, not copied.
 const noise = (letters) => randomBytes(letters / 2).toString('hex');
 

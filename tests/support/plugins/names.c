@@ -1,12 +1,14 @@
 // No plugin: preloaded into the gateway, it answers for the names in the file $SLUICE_TEST_NAMES,
 // which has a line for each ("many.test 127.0.0.1 127.0.0.2"; without addresses: there is no such
-// name). Each question is a line of $SLUICE_TEST_NAMES.asked. Other names go to the system.
+// name; "slow.test never": nobody answers). Each question is a line of $SLUICE_TEST_NAMES.asked.
+// Other names go to the system.
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <netdb.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 typedef int (*lookup)(const char*, const char*, const struct addrinfo*, struct addrinfo**);
 
@@ -49,12 +51,13 @@ int getaddrinfo(const char* name, const char* service, const struct addrinfo* hi
   int status = EAI_SYSTEM;
   while (status == EAI_SYSTEM && getline(&line, &room, file) > 0) {
     if (strncmp(line, name, size) == 0 && strchr(" \n", line[size]) != NULL) {
+      note(path, name);
+      while (strcmp(line + size, " never\n") == 0) pause();
       status = answer(line + size, hints, result);
     }
   }
   free(line);
   fclose(file);
   if (status == EAI_SYSTEM) return system_lookup()(name, service, hints, result);
-  note(path, name);
   return status;
 }

@@ -169,6 +169,11 @@ TEST_CASE("what is published wrongly") {
   CHECK(problem(R"({"items":[1]})") == "Invalid format: an item is no object.");
   CHECK(problem(R"({"items":[{"ws-message":{"content":"x"}}]})") ==
         "Invalid format: 'channel' is missing.");
+  const std::string long_id(1025, 'x');
+  CHECK(problem(R"({"items":[{"channel":"a","id":")" + long_id + "\"}]}") ==
+        "Invalid format: 'id' has more than 1024 bytes.");
+  CHECK(problem(R"({"items":[{"channel":"a","prev-id":")" + long_id + "\"}]}") ==
+        "Invalid format: 'prev-id' has more than 1024 bytes.");
   const auto format = [](const std::string& text) {
     return problem(R"({"items":[{"channel":"a","formats":{"ws-message":)" + text + "}}]}");
   };
@@ -290,5 +295,7 @@ TEST_CASE("tokens of other algorithms, and without a time") {
   CHECK_FALSE(valid(R"({"alg":"HS256"})", R"({"exp":"2000"})"));
   CHECK_FALSE(valid(R"({"alg":"HS256"})", R"({"nbf":1001})"));
   CHECK_FALSE(is_valid_token("", "secret", 1000));
+  // A key of no bytes has everybody.
+  CHECK_FALSE(is_valid_token(sign_grip_token("", "me", 1000), "", 1000));
   CHECK_FALSE(is_valid_token("..", "secret", 1000));
 }

@@ -396,6 +396,7 @@ TEST_CASE("tcp bridge: a token names the upstream, from the path or from the que
   reaches(one, "a b", "token=%C3%BC");
   reaches(one, "", "token=a+b");
   reaches(one, "", "token=a%20b");
+  reaches(one, "", "token=a+b%0A");
   reaches(two, "", "x=1&token=%C3%BC&token=a+b");
   reaches(two, "", "&nottoken=a+b&token=%c3%bc");
 }

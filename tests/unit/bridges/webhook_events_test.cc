@@ -4,6 +4,7 @@
 #include "base/crypto.h"
 #include "bridges/events.h"
 #include "bridges/grip.h"
+#include "support/log_lines.h"
 #include "webhook_scene.h"
 
 using namespace sluice;
@@ -48,6 +49,8 @@ TEST_CASE("the request that opens") {
                                                       {"Grip-Sig", "forged"},
                                                       {"GRIP-Last", "forged"},
                                                       {"Content-Bytes-Replayed", "7"},
+                                                      {"Content-Range", "bytes 0-0/1"},
+                                                      {"Digest", "forged"},
                                                       {"Sluice-Event", "forged"},
                                                       {"X-Own", "kept"}}) {
     handshake.headers.push_back(header);
@@ -74,6 +77,8 @@ TEST_CASE("the request that opens") {
       {"Meta-User", "none"},
       {"GRIP-Last", "none"},
       {"Content-Bytes-Replayed", "none"},
+      {"Content-Range", "none"},
+      {"Digest", "none"},
       {"Sluice-Event", "none"},
       {"Transfer-Encoding", "none"},
   };
@@ -705,6 +710,18 @@ TEST_CASE("a request that was sent is not repeated") {
   CHECK(scene.requests.empty());
 }
 
+TEST_CASE("a request that was answered before it was sent is not repeated either") {
+  WebhookScene scene;
+  scene.open_with();
+  scene.server.on_data = [](test::Peer& peer) {
+    peer.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nTEXT");
+    peer.close();
+  };
+  scene.say(std::string(8 * 1024 * 1024, 'x'));
+  scene.loop.run_until([&] { return scene.socket.ending.has_value(); });
+  CHECK(ending(scene) == "1014 'backend failed'");
+}
+
 TEST_CASE("an answer that does not end") {
   WebhookScene scene;
   scene.open_with();
@@ -884,10 +901,19 @@ TEST_CASE("with GRIP, messages have a prefix, and others are for the gateway or 
   CHECK(bare.sent() == "text 'm:b'");
 }
 
-TEST_CASE("GRIP is decided by the first answer") {
+TEST_CASE("GRIP is decided by the answer that opens") {
   GripScene scene({}, "");
   scene.tell("TEXT 4\r\nm:hi\r\n", "Sec-WebSocket-Extensions: grip\r\n");
   CHECK(scene.sent() == "text 'm:hi'");
+
+  WebhookScene late;
+  late.open();
+  late.next();
+  late.answer("", "Keep-Alive-Interval: 25\r\n");
+  late.pass(26'000);
+  late.next();
+  late.answer("OPEN\r\nTEXT 4\r\nm:hi\r\n", "Sec-WebSocket-Extensions: grip\r\n");
+  CHECK(late.sent() == "text 'hi'");
 }
 
 TEST_CASE("what is published to a channel reaches who is subscribed to it") {
@@ -1000,6 +1026,19 @@ TEST_CASE("a backend that detaches hears a close and nothing more; published mes
   CHECK(scene.done);
   scene.settle();
   CHECK(scene.requests.empty());
+}
+
+TEST_CASE("what a client said before its backend detached is lost with a record") {
+  test::LogLines log;
+  GripScene scene;
+  scene.say("1");
+  scene.next();
+  scene.say("2");
+  scene.answer(control(R"({"type":"detach"})"));
+  scene.next();
+  scene.answer_status(500);
+  const std::string lines = log.stop();
+  CHECK(test::count_of(lines, "webhook failed") == 1);
 }
 
 TEST_CASE("a detached client outlives its backend") {

@@ -205,9 +205,11 @@ std::string describe(const Config& config) {
 #define PUT(field) values.put(#field, config.field, fallback.field)
   PUT(workers);
   PUT(connections_max);
-  PUT(metrics_address);
+  PUT(metrics.address);
+  PUT(metrics.connections_max);
   PUT(admin.address);
   PUT(admin.key);
+  PUT(admin.connections_max);
   PUT(trusted_proxies);
   PUT(requests.headers_max);
   PUT(requests.head_bytes_max);
@@ -291,7 +293,7 @@ TEST_CASE("the shipped configuration is what the tutorial says") {
   const auto config = load_file(source_path("config/routes.yaml"));
   REQUIRE(config);
   CHECK(describe(*config) ==
-        "metrics_address = 127.0.0.1:9464\n"
+        "metrics.address = 127.0.0.1:9464\n"
         "listener.address = 0.0.0.0:9998\n"
         "plugin.echo = echo.so {}\n"
         "route.name = /echo\nroute.path = /echo\n"

@@ -31,6 +31,7 @@ struct RelayScript : Told {
   std::function<void(RelayClient&)> on_body_end = [](RelayClient&) {};
   std::function<void(RelayClient&)> on_drain = [](RelayClient&) {};
 
+  std::uint64_t held_bytes = 0;
   int alive = 0;
   RelayClient* last = nullptr;  // of the relay that began last, until it is gone
 };
@@ -61,6 +62,7 @@ class ScriptedRelay final : public Relay {
     event("gone", [] {});
     client_ = script_.last = nullptr;
   }
+  std::uint64_t held_bytes() const override { return script_.held_bytes; }
 
  private:
   // No event comes from inside of another, and none after on_gone.

@@ -144,6 +144,19 @@ TEST_CASE("relaying: a kept connection has its deadlines again") {
   CHECK(half.all(*client).find("xHTTP/1.1 408 ") != std::string::npos);
 }
 
+TEST_CASE("relaying: a request whose body waits for the upstream is dropped if memory is short") {
+  House house;
+  const auto client = house.connect();
+  client->send(post("body", 10'000));
+  house.until_told(house.relay, "POST /echo; body 'body'");
+  house.worker->evict(1);
+  CHECK(house.relay.alive == 1);  // it is not its client for whom much waits
+  house.relay.held_bytes = 1024 * 1024;
+  house.worker->evict(1);
+  until_gone(house);
+  CHECK(house.relay.alive == 0);
+}
+
 // ---- Clients that leave
 
 TEST_CASE("relaying: a client that is gone is noticed at once, in whatever it was") {

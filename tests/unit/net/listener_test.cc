@@ -185,6 +185,20 @@ TEST_CASE("a unix socket is served, and its file is gone at the end") {
   CHECK_FALSE(std::filesystem::exists(path));
 }
 
+TEST_CASE("another's socket that was moved over ours stays at the end") {
+  TestLoop loop;
+  Door door;
+  const TemporaryFolder folder;
+  const std::string path = folder / "sluice.sock";
+  auto old = open(loop, "unix:" + path, door);
+  REQUIRE(old.has_value());
+  auto next = open(loop, "unix:" + path + ".new", door);
+  REQUIRE(next.has_value());
+  std::filesystem::rename(path + ".new", path);
+  old->reset();
+  CHECK(std::filesystem::is_socket(path));
+}
+
 TEST_CASE("the socket file of a process that was killed is replaced, one in use is not") {
   TestLoop loop;
   Door door;

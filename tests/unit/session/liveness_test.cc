@@ -309,6 +309,20 @@ TEST_CASE("a message that takes longer than the idle timeout is no idleness") {
   CHECK(scene.session->ready_state() == ReadyState::open);
 }
 
+TEST_CASE("nor is one that takes longer to be sent") {
+  Scene scene([](config::Route& route) { route.timeouts.idle_ms = 10'000; });
+  scene.transport.room = 100;
+  scene.send(std::string(500, 'x'));
+  scene.turn();
+  for (int i = 0; i < 3; ++i) {
+    scene.wait(8'000);
+    scene.client_reads(100);
+  }
+  CHECK(scene.session->ready_state() == ReadyState::open);
+  scene.wait(10'000 + tick);
+  CHECK(scene.session->ready_state() == ReadyState::closing);
+}
+
 TEST_CASE("a message that stops in the middle is closed with 1008") {
   for (const std::size_t cut : {1U, 3U, 7U, 20U}) {
     CAPTURE(cut);

@@ -4,6 +4,7 @@
 #include <sys/socket.h>
 
 #include <chrono>
+#include <latch>
 #include <thread>
 
 using namespace sluice;
@@ -47,4 +48,19 @@ TEST_CASE("a loop that closes waits for what a thread of libuv is at") {
       [](uv_work_t* work, int) { *static_cast<bool*>(work->data) = true; });
   CHECK(loop.close().has_value());
   CHECK(done);
+}
+
+TEST_CASE("but not for ever") {
+  uv::Loop loop;
+  uv_work_t stuck{};
+  std::latch end(1);
+  stuck.data = &end;
+  uv_queue_work(
+      loop.raw(), &stuck, [](uv_work_t* work) { static_cast<std::latch*>(work->data)->wait(); },
+      [](uv_work_t*, int) {});
+  CHECK_FALSE(loop.close().has_value());
+  CHECK(loop.has_threads_at_work());
+  end.count_down();
+  CHECK(loop.close().has_value());
+  CHECK_FALSE(loop.has_threads_at_work());
 }
