@@ -1,5 +1,6 @@
 // Plain requests that a relay answers: real sockets, relays that the test plays (relay.h).
 #include "house.h"
+#include "support/fake_transport.h"
 
 using namespace sluice;
 using namespace sluice::test;
@@ -110,6 +111,25 @@ TEST_CASE("relaying: a socket may be opened behind a relayed request") {
   const std::string got = house.get(*client, [](auto& text) { return text.ends_with("Hi"); });
   CHECK(got.find("plainHTTP/1.1 101 ") != std::string::npos);
   CHECK(house.script.told == "open /echo; text 'Hi'");
+}
+
+TEST_CASE("relaying: a socket behind a relayed request does without that one's tcp_user_timeout") {
+  House house;
+  house.relay.on_body_end = [](RelayClient& client) { answer(client, "plain"); };
+  auto made = std::make_unique<FakeTransport>(house.worker->buffers().pool);
+  FakeTransport& transport = *made;
+  house.worker->add(std::move(made), net::Endpoint());
+  const auto send = [&](std::string bytes) {
+    transport.owner->on_receive({reinterpret_cast<std::uint8_t*>(bytes.data()), bytes.size()});
+  };
+  send(plain());
+  house.until_told(house.relay, "GET /echo; end; gone");
+  CHECK(transport.user_timeout_ms != 0);
+  send(upgrade());
+  house.until_told(house.script, "open /echo");
+  CHECK(transport.user_timeout_ms == 0);
+  transport.owner->on_failure(net::FailureKind::reset, Error{"gone"});
+  until_gone(house);
 }
 
 TEST_CASE("relaying: a socket behind a relayed request hears that its client closed meanwhile") {
