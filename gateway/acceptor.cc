@@ -11,12 +11,6 @@
 #include "net/address.h"
 
 namespace sluice {
-namespace {
-
-// How often a full process says so in its log.
-constexpr std::uint64_t full_log_interval_ms = 1'000;
-
-}  // namespace
 
 Acceptor::Acceptor(uv::Loop& loop, std::vector<Worker*> workers, Shared& shared,
                    const http::TrustedProxies& trusted_proxies, metrics::ListenerCounters& counters)

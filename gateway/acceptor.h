@@ -19,6 +19,9 @@
 
 namespace sluice {
 
+// How often a listener for which there is no room says so in the log.
+inline constexpr std::uint64_t full_log_interval_ms = 1'000;
+
 class Acceptor final : private net::Listener::Owner {
  public:
   // At least one worker. One that lives on the same loop gets its connections at once, others are

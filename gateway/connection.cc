@@ -852,6 +852,7 @@ void Connection::abort(const Ending& ending) {
 
 void Connection::set_upstream_buffered(std::size_t app_bytes, std::size_t tls_bytes) {
   if (session_ == nullptr || (slot_ == nullptr && app_bytes + tls_bytes == 0)) return;
+  if (slot().upstream_bytes.get() != app_bytes) session_->on_upstream_progress();
   slot().upstream_bytes.set(app_bytes);
   slot().upstream_tls_bytes.set(tls_bytes);
   drop_empty_slot();

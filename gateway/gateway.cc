@@ -34,9 +34,6 @@ constexpr std::uint64_t spare_descriptors = 64;
 // How long workers may take to end once they must.
 constexpr std::uint64_t overdue_ms = 2'000;
 
-// How often a listener of the gateway's own that is full says so in the log.
-constexpr std::uint64_t full_log_interval_ms = 1'000;
-
 // Processes are often started with a low soft limit that they may raise.
 void raise_descriptor_limit() {
   rlimit limit{};
@@ -118,7 +115,7 @@ struct Gateway::Service final : net::Listener::Owner {
     worker = std::make_unique<Worker>(0xffff, loop, config, shared, counters);
     return {};
   }
-  // Whoever reaches this listener shall not have the descriptors of those who reach the others.
+  // Whoever reaches this listener shall not have all descriptors.
   void on_accept(net::Listener& from, int fd, const net::Endpoint& peer) override {
     if (worker->load() < connections_max) {
       worker->add(fd, peer, nullptr, Admission::uncounted);
@@ -511,7 +508,7 @@ int Gateway::run() {
   mask_signals(SIG_BLOCK);
   signals_.clear();
   const auto closed = loop_.close();
-  const bool looks_up = loop_.has_threads_at_work();
+  const bool looks_up = loop_.has_requests();
   if (!closed && !looks_up) {
     log::error("handles left on the main loop", {{"why", closed.error().message}});
     left_handles_ = true;
@@ -519,7 +516,7 @@ int Gateway::run() {
   log::info("stopped");
   const int code = left_handles_ ? 1 : 0;
   // Nobody is to wait for a name server that does not answer.
-  if (looks_up || threads_at_work_) std::_Exit(code);
+  if (looks_up || requests_left_) std::_Exit(code);
   return code;
 }
 
@@ -595,7 +592,7 @@ void Gateway::begin_shutdown() {
   log::info("draining", {{"connections", shared_.connections.load(std::memory_order_relaxed)},
                          {"drain_timeout_ms", config_.shutdown.drain_timeout_ms}});
   workers_left_ = threads_.size();
-  connections_closed_before_ = connections_closed();
+  progress_before_ = progress();
   overdue_ = std::make_unique<uv::Timer>(loop_, [this] { abandon(); });
   overdue_->start(config_.shutdown.drain_timeout_ms + overdue_ms);
   for (const auto& thread : threads_) {
@@ -620,16 +617,15 @@ void Gateway::end_at_once() {
 // A worker does not come to an end: a plugin holds its thread. Nothing can be saved any more. Very
 // many connections take their time, and that is seen.
 void Gateway::abandon() {
-  const std::uint64_t closed = connections_closed();
-  if (closed != std::exchange(connections_closed_before_, closed)) {
-    return overdue_->start(overdue_ms);
-  }
+  const auto now = progress();
+  if (now != std::exchange(progress_before_, now)) return overdue_->start(overdue_ms);
   log::error("a worker is stuck",
              {{"workers_left", workers_left_}, {"connections", shared_.connections.load()}});
   std::_Exit(1);
 }
 
-std::uint64_t Gateway::connections_closed() const {
+// WebSockets that have closed, and connections that are left: the one may move without the other.
+std::pair<std::uint64_t, std::uint32_t> Gateway::progress() const {
   std::uint64_t closed = 0;
   for (const auto& thread : threads_) {
     for (const metrics::RouteCounters& route : thread->counters.routes) {
@@ -638,7 +634,7 @@ std::uint64_t Gateway::connections_closed() const {
       }
     }
   }
-  return closed;
+  return {closed, shared_.connections.load(std::memory_order_relaxed)};
 }
 
 void Gateway::on_worker_empty() {
@@ -682,7 +678,7 @@ void Gateway::join_workers() {
     if (!thread->thread.joinable()) continue;
     thread->thread.join();
     left_handles_ = left_handles_ || thread->left_handles;
-    threads_at_work_ = threads_at_work_ || thread->loop.has_threads_at_work();
+    requests_left_ = requests_left_ || thread->loop.has_requests();
   }
 }
 

@@ -87,7 +87,7 @@ class Gateway final {
   void on_worker_empty();
   void end_at_once();
   void abandon();
-  std::uint64_t connections_closed() const;
+  std::pair<std::uint64_t, std::uint32_t> progress() const;
   void on_worker_ended();
   void stop_workers();
   void join_workers();
@@ -112,8 +112,8 @@ class Gateway final {
   std::size_t workers_left_ = 0;  // that are not empty yet; then, that have not ended yet
   bool stopping_ = false;         // all are empty
   bool left_handles_ = false;     // a loop could not be closed
-  bool threads_at_work_ = false;  // for a worker's loop
-  std::uint64_t connections_closed_before_ = 0;
+  bool requests_left_ = false;    // on a worker's loop
+  std::pair<std::uint64_t, std::uint32_t> progress_before_;
 
   upstreams::Registry upstreams_;
   std::unique_ptr<upstreams::Checker> checker_;

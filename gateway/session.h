@@ -151,6 +151,8 @@ class Session final {
   void close_with(const Ending& ending);
   void pause(PauseReason reason);
   void resume(PauseReason reason);
+  // The upstream has taken some of what the peer sent: no idleness.
+  void on_upstream_progress() { set_idle_deadline(); }
 
   // ---- What the gateway does.
   // Starts the closing handshake by a rule of ours, with a code of ours. The rule's name is the

@@ -157,6 +157,12 @@ class Publisher {
   std::vector<Worker> workers_;
 };
 
+// What the log has told of publishers that were refused.
+struct RefusalLog {
+  std::uint64_t refusals = 0;
+  std::uint64_t last_ms = 0;  // when it told of one; 0: never
+};
+
 // Serves POST /publish/ on the admin listener, whose loop is `home` (bridges/publish.h). `key`:
 // Config::Admin::key.
 class PublishRelayFactory final : public RelayFactory {
@@ -168,6 +174,7 @@ class PublishRelayFactory final : public RelayFactory {
   Publisher& publisher_;
   uv::Loop& home_;
   const std::string key_;
+  RefusalLog refusal_log_;
 };
 
 }  // namespace sluice::bridges

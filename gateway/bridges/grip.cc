@@ -201,7 +201,7 @@ bool read_members(const Json& object, GripControl& control) {
 
 // ---- Items
 
-// So many of them are remembered.
+// They are kept for a minute.
 constexpr std::size_t id_bytes_max = 1024;
 
 Result<> read_ids(const Json& object, Published& item) {

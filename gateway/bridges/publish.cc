@@ -100,10 +100,13 @@ Answer wanted_answer(const http::Request& request) {
   return text > json ? Answer::text : Answer::json;
 }
 
+// How often the log tells of publishers that were refused.
+constexpr std::uint64_t refusal_log_interval_ms = 1'000;
+
 class PublishRelay final : public Relay {
  public:
-  PublishRelay(Publisher& publisher, uv::Loop& home, std::string_view key)
-      : publisher_(publisher), home_(home), key_(key) {}
+  PublishRelay(Publisher& publisher, uv::Loop& home, std::string_view key, RefusalLog& log)
+      : publisher_(publisher), home_(home), key_(key), log_(log) {}
 
   void on_request(const ClientRequest& request, RelayClient& client) override {
     client_ = &client;
@@ -134,15 +137,19 @@ class PublishRelay final : public Relay {
 
   void on_drain() override {}
   void on_gone() override { alive_.reset(); }
-  std::uint64_t held_bytes() const override { return body_.size(); }
 
  private:
   // Who guesses keys is seen, and who has a wrong one.
   void refuse(const http::Response& refusal) {
-    const std::string_view why(refusal.body);  // one line
-    log::warning("publish refused", {{"client", publisher_address_.to_string()},
-                                     {"status", refusal.status},
-                                     {"why", why.substr(0, why.find('\n'))}});
+    ++log_.refusals;
+    if (log_.last_ms == 0 || home_.now_ms() - log_.last_ms >= refusal_log_interval_ms) {
+      const std::string_view why(refusal.body);  // one line
+      log::warning("publish refused", {{"client", publisher_address_.to_string()},
+                                       {"status", refusal.status},
+                                       {"why", why.substr(0, why.find('\n'))},
+                                       {"refused_so_far", log_.refusals}});
+      log_.last_ms = home_.now_ms();
+    }
     answer(refusal);
   }
 
@@ -159,6 +166,7 @@ class PublishRelay final : public Relay {
   Publisher& publisher_;
   uv::Loop& home_;
   const std::string_view key_;
+  RefusalLog& log_;
   RelayClient* client_ = nullptr;
   const http::Request* request_ = nullptr;
   net::Endpoint publisher_address_;
@@ -205,7 +213,7 @@ PublishRelayFactory::PublishRelayFactory(Publisher& publisher, uv::Loop& home, s
     : publisher_(publisher), home_(home), key_(std::move(key)) {}
 
 std::unique_ptr<Relay> PublishRelayFactory::create() {
-  return std::make_unique<PublishRelay>(publisher_, home_, key_);
+  return std::make_unique<PublishRelay>(publisher_, home_, key_, refusal_log_);
 }
 
 }  // namespace sluice::bridges

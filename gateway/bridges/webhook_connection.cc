@@ -30,7 +30,7 @@ WebhookConnection::WebhookConnection(const HttpRoute& route, ClientSocket& socke
       socket_(&socket),
       id_(socket.id()),
       call_(route, *this),
-      last_call_(route.context.wheel, *this, &WebhookConnection::run_out) {}
+      deadline_(route.context.wheel, *this, &WebhookConnection::run_out) {}
 
 WebhookConnection::~WebhookConnection() = default;
 
@@ -75,8 +75,8 @@ void WebhookConnection::pop() {
 }
 
 void WebhookConnection::await_last_call() {
-  last_call_.set(2 * target_.response_timeout_ms + last_retries_ms +
-                 (WebhookCall::retries_max + 1) * route_.connect_timeout_ms);
+  deadline_.set(2 * target_.response_timeout_ms + last_retries_ms +
+                (WebhookCall::retries_max + 1) * route_.connect_timeout_ms);
 }
 
 void WebhookConnection::shorten_first(std::size_t bytes) {
@@ -118,6 +118,13 @@ void WebhookConnection::read_client() {
 
 // ---- The beginning
 
+// A little later than connecting has failed, which says more, and before the client's own deadline,
+// which would name nobody.
+void WebhookConnection::await_opening() {
+  const std::uint64_t timeout_ms = route_.connect_timeout_ms;
+  deadline_.set(timeout_ms + std::min<std::uint64_t>(timeout_ms / 4, 250));
+}
+
 void WebhookConnection::accept(const http::ResponseHead& head,
                                const std::vector<std::string>& offered) {
   if (!is_connecting()) return;
@@ -125,6 +132,7 @@ void WebhookConnection::accept(const http::ResponseHead& head,
   if (!protocol.empty() && std::ranges::find(offered, protocol) == offered.end()) {
     return give_up_invalid("the backend chose a subprotocol that the client did not offer");
   }
+  deadline_.clear();
   socket_->accept_as(protocol, opening_headers(head));
 }
 
@@ -180,11 +188,18 @@ void WebhookConnection::finish() {
   over_ = true;
   call_.cancel();
   clear_queue();
-  last_call_.clear();
+  deadline_.clear();
   wake();
 }
 
 void WebhookConnection::run_out() {
+  if (is_connecting()) {
+    socket_->reject_with(
+        http::refusal(504, "the backend does not answer as it should"),
+        metrics::HandshakeResult::upstream_timeout,
+        route_.upstream->name() + ": no decision within requests.handshake_timeout");
+    return;  // on_close() follows
+  }
   log_warning("webhook failed", "no answer in time to what the client said last");
   finish();
 }

@@ -68,6 +68,9 @@ class WebhookConnection : public Bridge, protected WebhookCall::Owner, private T
   bool is_connecting() const {
     return socket_ != nullptr && socket_->ready_state() == ReadyState::connecting;
   }
+  // Refuses a client for whom the backend has not decided in time. If it has heard of the client,
+  // it hears of the end too.
+  void await_opening();
   // Completes the opening handshake as the backend's answer says.
   void accept(const http::ResponseHead& head, const std::vector<std::string>& offered);
   // The backend does not answer (bad_gateway), or does not do what it should (internal_error).
@@ -113,7 +116,7 @@ class WebhookConnection : public Bridge, protected WebhookCall::Owner, private T
   bool paused_ = false;
   bool given_up_ = false;
   bool over_ = false;
-  Alarm<WebhookConnection> last_call_;  // after on_close: for what is still to be delivered
+  Alarm<WebhookConnection> deadline_;  // of the opening; after on_close: of what is to be delivered
 };
 
 }  // namespace sluice::bridges

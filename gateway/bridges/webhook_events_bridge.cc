@@ -68,7 +68,7 @@ void WebhookEventsBridge::on_open(const UpgradeRequest&) {
   const ClientRequest handshake = socket()->handshake();
   request_ = webhook_request(route(), handshake, handshake_fields, make_connection_id());
   offered_ = offered_protocols(handshake.request);
-  opening_due_ms_ = context().wheel.now_ms() + route().connect_timeout_ms;
+  await_opening();
   poll_due_ = true;
   wake();
 }
@@ -126,10 +126,6 @@ void WebhookEventsBridge::post_events() {
   }
   upstreams::HttpRequest request = request_;
   std::ranges::move(request_headers(), std::back_inserter(request.headers));
-  const std::uint64_t now_ms = context().wheel.now_ms();
-  if (!opened_ && now_ms < opening_due_ms_) {
-    request.handshake_timeout_ms = opening_due_ms_ - now_ms;
-  }
   call().post(std::move(request), std::move(body),
               opened_ ? WebhookCall::Retry::if_not_done : WebhookCall::Retry::never);
 }

@@ -83,7 +83,6 @@ class WebhookEventsBridge final : public WebhookConnection, private GripSession:
   bool progress_ = false;          // the last request took something off the queue
 
   std::uint64_t poll_interval_ms_ = 0;  // 0: no polls
-  std::uint64_t opening_due_ms_ = 0;    // of the worker's wheel: the OPEN is answered by then
   bool poll_due_ = false;               // a request is wanted, events or not
   Alarm<WebhookEventsBridge> poll_;
 };

@@ -50,6 +50,7 @@ void WebhookMessageBridge::on_open(const UpgradeRequest&) {
   const ClientRequest handshake = socket()->handshake();
   request_ = webhook_request(route(), handshake, handshake_fields, make_connection_id());
   offered_ = offered_protocols(handshake.request);
+  await_opening();
   push(EventType::open, {});
 }
 
@@ -90,7 +91,6 @@ void WebhookMessageBridge::on_turn() {
     request.headers.insert(request.headers.end(), close_fields_.begin(), close_fields_.end());
   }
   const bool opening = event.type == EventType::open;
-  if (opening) request.handshake_timeout_ms = route().connect_timeout_ms;
   call().post(std::move(request), event.content,
               opening ? WebhookCall::Retry::never : WebhookCall::Retry::if_not_done);
 }

@@ -244,8 +244,8 @@ struct Log {
 
 // The listener of what only tells.
 struct Metrics {
-  std::string address;                 // empty: none
-  std::uint32_t connections_max = 64;  // max_connections: closed at once
+  std::string address;                  // empty: none
+  std::uint32_t connections_max = 256;  // max_connections: closed at once
 };
 
 // The listener of what changes something.

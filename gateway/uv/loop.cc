@@ -49,9 +49,9 @@ Loop::Loop() : epoll_(first_descriptor()) {
 }
 
 Loop::~Loop() {
+  if (wake_ != nullptr) (void)close();  // else that was tried
   // What a thread is at is written here in the end.
-  while (!closed_ && has_threads_at_work()) uv_run(&loop_, UV_RUN_ONCE);
-  if (!closed_) (void)close();
+  while (has_requests()) uv_run(&loop_, UV_RUN_ONCE);
 }
 
 void Loop::run() {

@@ -52,9 +52,10 @@ class Loop {
   // others to close theirs, and for look-ups that were forgotten (uv/lookup.h). Fails if a handle
   // is left that nobody closed, a leak, or if a thread is still at such a look-up.
   Result<> close();
-  // A thread of libuv's is at something for this loop. The destructor waits for it, however long it
-  // takes, and so does libuv at the end of the process, but for _Exit().
-  bool has_threads_at_work() const { return !closed_ && loop_.active_reqs.count > 0; }
+  // After close(): somebody is at something for this loop, such as a thread of libuv's at a
+  // look-up. The destructor waits for it, however long it takes, and so does libuv at the end of
+  // the process, but for _Exit().
+  bool has_requests() const { return !closed_ && loop_.active_reqs.count > 0; }
 
   // Milliseconds of a monotonic clock, read once a turn.
   std::uint64_t now_ms() const { return uv_now(&loop_); }

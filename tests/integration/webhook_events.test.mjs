@@ -170,16 +170,21 @@ test('a silent backend is a 504', () => withBackend(async (gateway, backend) => 
 }, { webhook: { response_timeout: '300ms' } }));
 
 for (const protocol of ['websocket-events', 'message']) {
-  test(`the opening has as long as the client's handshake, and the log names who was silent: ${protocol}`, () =>
+  test(`a backend that decides too late is named in the log, and hears that its client has gone: ${protocol}`, () =>
     withBackend(async (gateway, backend) => {
       const { status } = await Client.refused(gateway.url('/ws'));
       assert.equal(status, 504);
-      assert.equal(backend.requests, 1);
       const metrics = await gateway.metrics();
       assert.equal(metrics.get('sluice_handshakes_total', { result: 'upstream_timeout' }), 1);
       assert.equal(metrics.get('sluice_handshakes_total', { result: 'timeout' }), 0);
       const { why } = await gateway.waitLog({ event: 'refused' });
-      assert.ok(why.startsWith(`${backend.address}: `), why);
+      assert.ok(why.startsWith(`${backend.address}: no decision`), why);
+
+      const events = protocol === 'websocket-events';
+      (await backend.next()).answer(events ? 'OPEN\r\n' : '');
+      const last = await backend.next();
+      assert.equal(events ? last.body.toString() : last.headers['sluice-event'], events ? 'DISCONNECT\r\n' : 'close');
+      last.answer();
     }, { webhook: { protocol }, requests: { handshake_timeout: '600ms' } }));
 }
 

@@ -229,6 +229,7 @@ TEST_CASE("a backend that is not there, or silent, refuses the handshake at once
 
 TEST_CASE("a backend that has not decided yet is asked again") {
   WebhookScene scene;
+  scene.connect_timeout_ms = 60'000;
   scene.open();
   scene.next();
   scene.answer("", "Keep-Alive-Interval: 25\r\n");
@@ -257,6 +258,21 @@ TEST_CASE("a backend that has not decided yet hears of a client that has gone") 
     scene.answer("", "Keep-Alive-Interval: 25\r\n");
   }
   CHECK_FALSE(scene.done);
+  CHECK(scene.next().body == "DISCONNECT\r\n");
+  scene.answer("");
+  CHECK(scene.done);
+}
+
+TEST_CASE("a backend that decides too late hears that its client has gone") {
+  WebhookScene scene;
+  scene.open();
+  scene.next();
+  scene.pass(9'400);
+  CHECK(scene.socket.state == ReadyState::connecting);
+  scene.pass(600);
+  CHECK(scene.socket.rejected_result == metrics::HandshakeResult::upstream_timeout);
+  scene.vanish();
+  scene.answer("OPEN\r\n");
   CHECK(scene.next().body == "DISCONNECT\r\n");
   scene.answer("");
   CHECK(scene.done);
@@ -907,6 +923,7 @@ TEST_CASE("GRIP is decided by the answer that opens") {
   CHECK(scene.sent() == "text 'm:hi'");
 
   WebhookScene late;
+  late.connect_timeout_ms = 60'000;
   late.open();
   late.next();
   late.answer("", "Keep-Alive-Interval: 25\r\n");

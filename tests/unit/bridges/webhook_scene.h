@@ -61,7 +61,7 @@ struct WebhookScene : test::HttpScene {
   // ---- The client
   void open() {
     factory = std::make_unique<WebhookBridgeFactory>(
-        HttpRoute{context, pool, upstream, route, proxies}, channels);
+        HttpRoute{context, pool, upstream, route, proxies, connect_timeout_ms}, channels);
     bridge = factory->create(socket);
     bridge->on_open(request_);
     end_turn();
@@ -133,6 +133,7 @@ struct WebhookScene : test::HttpScene {
   }
 
   config::Route route;
+  std::uint64_t connect_timeout_ms = 9'500;
   http::TrustedProxies proxies;
   Channels channels;
   test::FakeWebSocket socket;

@@ -59,8 +59,8 @@ TEST_CASE("but not for ever") {
       loop.raw(), &stuck, [](uv_work_t* work) { static_cast<std::latch*>(work->data)->wait(); },
       [](uv_work_t*, int) {});
   CHECK_FALSE(loop.close().has_value());
-  CHECK(loop.has_threads_at_work());
+  CHECK(loop.has_requests());
   end.count_down();
   CHECK(loop.close().has_value());
-  CHECK_FALSE(loop.has_threads_at_work());
+  CHECK_FALSE(loop.has_requests());
 }
