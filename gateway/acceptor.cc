@@ -7,7 +7,6 @@
 #include <cstring>
 #include <utility>
 
-#include "base/log.h"
 #include "net/address.h"
 
 namespace sluice {
@@ -80,8 +79,7 @@ std::optional<Admission> Acceptor::admit(const net::Endpoint& peer) {
 
 void Acceptor::report_full() {
   counters_.shed.add();
-  if (full_logged_ms_ != 0 && loop_.now_ms() - full_logged_ms_ < full_log_interval_ms) return;
-  full_logged_ms_ = loop_.now_ms();
+  if (!full_log_.due(loop_.now_ms())) return;
   log::error("out of descriptors", {{"connections", shared_.connections.load()},
                                     {"closed_so_far", counters_.shed.get()}});
 }

@@ -8,6 +8,7 @@
 #include <optional>
 #include <vector>
 
+#include "base/log.h"
 #include "base/result.h"
 #include "client_counts.h"
 #include "config/config.h"
@@ -18,9 +19,6 @@
 #include "worker.h"
 
 namespace sluice {
-
-// How often a listener for which there is no room says so in the log.
-inline constexpr std::uint64_t full_log_interval_ms = 1'000;
 
 class Acceptor final : private net::Listener::Owner {
  public:
@@ -56,7 +54,7 @@ class Acceptor final : private net::Listener::Owner {
   Shared& shared_;
   const http::TrustedProxies& trusted_proxies_;
   metrics::ListenerCounters& counters_;
-  std::uint64_t full_logged_ms_ = 0;
+  log::Throttle full_log_;
   std::vector<std::unique_ptr<net::Listener>> listeners_;
   std::vector<const net::TlsContext*> tls_;  // by the index of their listeners
 };

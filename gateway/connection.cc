@@ -568,12 +568,12 @@ void Connection::give_to_relay(std::unique_ptr<Relay> relay) {
 }
 
 void Connection::on_relay_response(int status, std::string_view why) {
-  if (exchange_->handshake_answered) {
-    const std::string refused = "the upstream answered " + std::to_string(status);
-    return access_log::request(worker_.config().log, subject(), exchange_->request(), status,
-                               why.empty() ? refused : why);
+  std::string refused;  // answer_plainly() has counted it
+  if (is_plain_request()) {
+    counters().http_responses[metrics::status_class(status)].add();
+  } else if (why.empty()) {
+    why = refused = "the upstream answered " + std::to_string(status);
   }
-  counters().http_responses[metrics::status_class(status)].add();
   access_log::request(worker_.config().log, subject(), exchange_->request(), status, why);
 }
 
@@ -687,7 +687,6 @@ void Connection::answer_plainly(std::unique_ptr<Relay> relay) {
   // The client has left in this very turn; the relay is in the midst of an event of its upstream's.
   if (phase_ != Phase::deciding) return worker_.turn().retire(std::move(relay));
   count_handshake(HandshakeResult::upstream_refused);
-  exchange_->handshake_answered = true;
   // What the client sent behind its handshake was meant for a WebSocket.
   exchange_->close_after = true;
   exchange_->held.clear();

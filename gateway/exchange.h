@@ -57,7 +57,6 @@ struct Exchange final : UpgradeRequest {
   std::uint64_t acknowledged_bytes = 0;  // when a client that reads slowly was last asked
   std::uint64_t user_timeout_ms = 0;     // keepalive.tcp_user_timeout, as the transport has it
   bool close_after = false;              // this is the connection's last request
-  bool handshake_answered = false;       // by the upstream, with something else than 101
   bool kept = false;                     // it was not its first
   bool paused = false;                   // the bridge will not read what comes behind its accept()
   std::optional<http::FileBody> body;

@@ -126,10 +126,7 @@ struct Gateway::Service final : net::Listener::Owner {
   }
   void report_full(const net::Listener& from) {
     listener_counters.shed_services.add();
-    if (full_logged_ms != 0 && worker->loop().now_ms() - full_logged_ms < full_log_interval_ms) {
-      return;
-    }
-    full_logged_ms = worker->loop().now_ms();
+    if (!full_log.due(worker->loop().now_ms())) return;
     log::warning("listener full",
                  {{"address", from.address().to_string()}, {"max_connections", connections_max}});
   }
@@ -145,7 +142,7 @@ struct Gateway::Service final : net::Listener::Owner {
   metrics::WorkerCounters counters;
   metrics::ListenerCounters& listener_counters;  // whose `accepted` is left alone
   const std::uint32_t connections_max;
-  std::uint64_t full_logged_ms = 0;
+  log::Throttle full_log;
   std::unique_ptr<net::Listener> listener;
   std::unique_ptr<Worker> worker;
 };

@@ -703,7 +703,8 @@ void Session::send_close(std::uint16_t code, std::string_view reason) {
 
 void Session::on_sent() {
   alive_ = true;
-  set_idle_deadline();                      // a message is on its way out
+  // A message is on its way out.
+  set_idle_deadline();
   if (closing() != nullptr) await_close();  // our Close frame may still stand behind what was taken
   if (!ended() && !transport_.blocked()) {
     if (!protocol_.in_frame()) send_held_pong();

@@ -62,6 +62,22 @@ inline void error(std::string_view name, const Fields& fields = {}) {
   event(Level::error, name, fields);
 }
 
+// Lets a record through once a second, however often there is cause for it. Not thread-safe.
+class Throttle {
+ public:
+  static constexpr std::uint64_t interval_ms = 1'000;
+
+  // Whether it is time for one; then it is written.
+  bool due(std::uint64_t now_ms) {
+    if (last_ms_ != 0 && now_ms - last_ms_ < interval_ms) return false;
+    last_ms_ = now_ms;
+    return true;
+  }
+
+ private:
+  std::uint64_t last_ms_ = 0;  // 0: there was none
+};
+
 // One line without its end, as event() writes it; for tests. `time` stands at its front.
 std::string text_line(std::string_view time, Level level, std::string_view name,
                       const Fields& fields);

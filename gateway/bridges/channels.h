@@ -13,6 +13,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "base/log.h"
 #include "base/timer_wheel.h"
 #include "bridges/grip.h"
 #include "relay.h"
@@ -157,10 +158,10 @@ class Publisher {
   std::vector<Worker> workers_;
 };
 
-// What the log has told of publishers that were refused.
-struct RefusalLog {
-  std::uint64_t refusals = 0;
-  std::uint64_t last_ms = 0;  // when it told of one; 0: never
+// Publishers that were refused, and when the log tells of them.
+struct Refusals {
+  std::uint64_t count = 0;
+  log::Throttle log;
 };
 
 // Serves POST /publish/ on the admin listener, whose loop is `home` (bridges/publish.h). `key`:
@@ -174,7 +175,7 @@ class PublishRelayFactory final : public RelayFactory {
   Publisher& publisher_;
   uv::Loop& home_;
   const std::string key_;
-  RefusalLog refusal_log_;
+  Refusals refusals_;
 };
 
 }  // namespace sluice::bridges

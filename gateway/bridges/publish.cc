@@ -8,7 +8,6 @@
 
 #include "base/crypto.h"
 #include "base/field.h"
-#include "base/log.h"
 #include "http/authority.h"
 
 namespace sluice::bridges {
@@ -100,13 +99,10 @@ Answer wanted_answer(const http::Request& request) {
   return text > json ? Answer::text : Answer::json;
 }
 
-// How often the log tells of publishers that were refused.
-constexpr std::uint64_t refusal_log_interval_ms = 1'000;
-
 class PublishRelay final : public Relay {
  public:
-  PublishRelay(Publisher& publisher, uv::Loop& home, std::string_view key, RefusalLog& log)
-      : publisher_(publisher), home_(home), key_(key), log_(log) {}
+  PublishRelay(Publisher& publisher, uv::Loop& home, std::string_view key, Refusals& refusals)
+      : publisher_(publisher), home_(home), key_(key), refusals_(refusals) {}
 
   void on_request(const ClientRequest& request, RelayClient& client) override {
     client_ = &client;
@@ -141,14 +137,13 @@ class PublishRelay final : public Relay {
  private:
   // Who guesses keys is seen, and who has a wrong one.
   void refuse(const http::Response& refusal) {
-    ++log_.refusals;
-    if (log_.last_ms == 0 || home_.now_ms() - log_.last_ms >= refusal_log_interval_ms) {
+    ++refusals_.count;
+    if (refusals_.log.due(home_.now_ms())) {
       const std::string_view why(refusal.body);  // one line
       log::warning("publish refused", {{"client", publisher_address_.to_string()},
                                        {"status", refusal.status},
                                        {"why", why.substr(0, why.find('\n'))},
-                                       {"refused_so_far", log_.refusals}});
-      log_.last_ms = home_.now_ms();
+                                       {"refused_so_far", refusals_.count}});
     }
     answer(refusal);
   }
@@ -166,7 +161,7 @@ class PublishRelay final : public Relay {
   Publisher& publisher_;
   uv::Loop& home_;
   const std::string_view key_;
-  RefusalLog& log_;
+  Refusals& refusals_;
   RelayClient* client_ = nullptr;
   const http::Request* request_ = nullptr;
   net::Endpoint publisher_address_;
@@ -213,7 +208,7 @@ PublishRelayFactory::PublishRelayFactory(Publisher& publisher, uv::Loop& home, s
     : publisher_(publisher), home_(home), key_(std::move(key)) {}
 
 std::unique_ptr<Relay> PublishRelayFactory::create() {
-  return std::make_unique<PublishRelay>(publisher_, home_, key_, refusal_log_);
+  return std::make_unique<PublishRelay>(publisher_, home_, key_, refusals_);
 }
 
 }  // namespace sluice::bridges

@@ -67,8 +67,8 @@ class WebhookEventsBridge final : public WebhookConnection, private GripSession:
   std::vector<std::string> offered_;
   std::vector<http::Header> meta_;  // Set-Meta, without the prefix
 
-  bool answered_ = false;  // there was a reply: whether GRIP is spoken is decided
-  bool opened_ = false;    // the backend said OPEN
+  bool answered_ = false;  // there was a reply
+  bool opened_ = false;    // the backend said OPEN: whether GRIP is spoken is decided
   bool detached_ = false;
   bool closed_by_publisher_ = false;
   bool told_of_ignored_ = false;

@@ -6,7 +6,6 @@
 #include <system_error>
 
 namespace sluice::net {
-
 namespace {
 
 // A service has nobody to ask; OpenSSL would ask whoever sits at the terminal, or read its input.

@@ -52,6 +52,7 @@ Loop::~Loop() {
   if (wake_ != nullptr) (void)close();  // else that was tried
   // What a thread is at is written here in the end.
   while (has_requests()) uv_run(&loop_, UV_RUN_ONCE);
+  if (!closed_) uv_loop_close(&loop_);
 }
 
 void Loop::run() {

@@ -74,22 +74,6 @@ afterEach(async () => {
   for (const { socket } of opened.splice(0)) socket.terminate();
   await subscribers(0);
 });
-test('who may not publish is told why, and the log tells of it, not more than once a second', async () => {
-  const ask = async () => (await request(
-    { ...admin, method: 'POST', path: '/publish/', headers: { Origin: 'http://localhost' } }, '{}')).status;
-  const records = () => gateway.logs.filter(({ event }) => event === 'publish refused');
-  let asked = 0;
-  await until(async () => {
-    assert.equal(await ask(), 403);
-    ++asked;
-    return records().length === 2;
-  }, 'a second record');
-  const [first, second] = records();
-  assert.match(first.client, /^127\.0\.0\.1:\d+$/);
-  assert.deepEqual([first.status, first.why], [403, '403 Forbidden: not from a web page']);
-  assert.equal(first.refused_so_far, 1);
-  assert.ok(second.refused_so_far > 2 && second.refused_so_far <= asked, `${second.refused_so_far} of ${asked}`);
-});
 
 // Letters that no compression makes small: frames that are lent, not copied.
 const noise = (letters) => randomBytes(letters / 2).toString('hex');
@@ -223,4 +207,21 @@ test('one that does not read, and one that leaves, take nothing from the others'
   others.pop().socket.terminate();
   await publish('after it');
   for (const other of others) assert.equal(await other.text(), 'after it');
+});
+
+test('who may not publish is told why, and the log tells of it, not more than once a second', async () => {
+  const ask = async () => (await request(
+    { ...admin, method: 'POST', path: '/publish/', headers: { Origin: 'http://localhost' } }, '{}')).status;
+  const records = () => gateway.logs.filter(({ event }) => event === 'publish refused');
+  let asked = 0;
+  await until(async () => {
+    assert.equal(await ask(), 403);
+    ++asked;
+    return records().length === 2;
+  }, 'a second record');
+  const [first, second] = records();
+  assert.match(first.client, /^127\.0\.0\.1:\d+$/);
+  assert.deepEqual([first.status, first.why], [403, '403 Forbidden: not from a web page']);
+  assert.equal(first.refused_so_far, 1);
+  assert.ok(second.refused_so_far > 2 && second.refused_so_far <= asked, `${second.refused_so_far} of ${asked}`);
 });

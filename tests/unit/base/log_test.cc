@@ -171,3 +171,12 @@ TEST_CASE(
   }
   CHECK(lines == 200);
 }
+
+TEST_CASE("a throttle lets the first record through, and then one a second") {
+  log::Throttle throttle;
+  CHECK(throttle.due(5'000));
+  CHECK_FALSE(throttle.due(5'000));
+  CHECK_FALSE(throttle.due(5'999));
+  CHECK(throttle.due(6'000));
+  CHECK_FALSE(throttle.due(6'999));
+}

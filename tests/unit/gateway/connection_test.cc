@@ -485,6 +485,23 @@ TEST_CASE("what waits for the upstream is shown for the route's connections") {
   house.script.told.clear();
 }
 
+TEST_CASE("a client whose message the upstream takes slowly is not idle") {
+  House house([](config::Config& config) {
+    streams(config);
+    config.routes[0].timeouts.idle_ms = 1'000;
+  });
+  const auto client = opened(house);
+  for (std::size_t left = 8; left > 0; --left) {
+    house.script.last->set_upstream_buffered(left * 1'000, 0);
+    house.loop.run_for(200);
+  }
+  CHECK(house.script.last->ready_state() == ReadyState::open);
+  house.get(*client, [](auto& text) { return text.find("timeouts.idle") != std::string::npos; });
+  client->close();
+  house.until([&] { return house.script.alive == 0; });
+  house.script.told.clear();
+}
+
 // ---- The end of the process, in each phase
 
 namespace {

@@ -309,7 +309,7 @@ TEST_CASE("a message that takes longer than the idle timeout is no idleness") {
   CHECK(scene.session->ready_state() == ReadyState::open);
 }
 
-TEST_CASE("nor is one that takes longer to be sent") {
+TEST_CASE("a message that takes longer than the idle timeout to be sent is no idleness") {
   Scene scene([](config::Route& route) { route.timeouts.idle_ms = 10'000; });
   scene.transport.room = 100;
   scene.send(std::string(500, 'x'));

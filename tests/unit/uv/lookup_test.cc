@@ -50,7 +50,7 @@ TEST_CASE("a loop that closes waits for what a thread of libuv is at") {
   CHECK(done);
 }
 
-TEST_CASE("but not for ever") {
+TEST_CASE("a loop that closes waits for a thread of libuv a second, and no more") {
   uv::Loop loop;
   uv_work_t stuck{};
   std::latch end(1);
